@@ -1,0 +1,34 @@
+/* The few things that Python's own modules can't ask the kernel for. Each returns a number >= 0,
+ * or minus an errno; nothing here decides anything. cffi reads this file as it is. */
+
+/* How to start the executor. Descriptors are -1 where there is none. */
+struct spawn {
+    uint64_t namespaces;   /* CLONE_NEW*: made together with the process, clone3(2) */
+    int executor;          /* sealed memfd with the executor's image */
+    int plan;              /* sealed memfd with the encoded plan */
+    int control;           /* SOCK_SEQPACKET to the runtime */
+    int cgroup;            /* cgroup v2 directory to be born in (CLONE_INTO_CGROUP), or -1 */
+    int standard[3];       /* what becomes 0, 1 and 2; -1: inherit */
+    const int *keep;       /* further descriptors the plan names; every other one is closed */
+    size_t keep_count;
+    int pidfd;             /* out: pidfd of the new process */
+};
+
+/* Starts the executor; the new process's pid. The caller's memory is lent until execveat(2). */
+int shim_spawn(struct spawn *request);
+
+/* A memfd that can't be written to any more, with a copy of a file, or of `size` bytes. */
+int shim_sealed_file(int file, const char *name);
+int shim_sealed_data(const char *data, size_t size, const char *name);
+
+/* openat2(2) with RESOLVE_* in `resolve`. */
+int shim_open_beneath(int root, const char *path, int flags, int mode, uint64_t resolve);
+
+/* open_tree(2): a detached copy of the mounts at `path` if flags has OPEN_TREE_CLONE. */
+int shim_open_tree(int directory, const char *path, unsigned flags);
+
+/* prctl(2) with one number. */
+int shim_prctl(int option, unsigned long value);
+
+/* signalfd(2) for every signal; the caller has blocked them. */
+int shim_signal_fd(void);
