@@ -1,0 +1,78 @@
+# Plain `make` says what there is to make. Everything is built into .venv; build/ holds what can be built again.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+GENERATED := pyoci/plan/steps.py pyoci/bundle/validator.py native/executor/steps.h
+SOURCES := $(filter-out $(GENERATED), $(shell find pyoci native schemas -type f \
+	-not -path '*/__pycache__/*' -not -name '*.so' -not -name _executor))
+# Two makes in one tree wait for each other.
+LOCKED := exec 9>.venv.lock; flock 9;
+
+.PHONY: help build test lint test-unit test-system test-pythons demo bench install clean
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make build          build pyoci; the command is .venv/bin/pyoci
+build: $(VENV)/.built
+
+$(VENV)/.ready: pyproject.toml
+	@PYTHON=$(PYTHON) .ci/install build
+	@$(LOCKED) echo "making $(VENV)"; \
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+	$(PIP) install --upgrade pip; \
+	$(PIP) install -r <($(BIN)/python .ci/requirements)
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.ready setup.py pyproject.toml $(SOURCES)
+	@$(LOCKED) echo "building pyoci"; touch $@.begun; \
+	$(PIP) install --no-build-isolation --no-deps --force-reinstall .
+	@mv $@.begun $@
+
+## make demo           from nothing to a running container, each command shown
+demo: build
+	@.ci/install demo
+	@bundles/make
+	@bundles/demo $(BIN)/pyoci
+
+## make test           everything that is checked: lint, unit and system tests
+test: lint
+	@$(BIN)/python -m pytest
+
+## make lint           ruff and mypy
+lint: build
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+## make test-unit      the tests that need no root
+test-unit: build
+	@$(BIN)/python -m pytest tests/unit
+
+## make test-system    the tests that make containers
+test-system: build
+	@$(BIN)/python -m pytest tests/system
+
+## make bench          pyoci beside runc and crun: time, CPU, memory
+bench: build
+	@.ci/install test
+	@$(BIN)/python tests/bench/bench.py --pyoci $(BIN)/pyoci
+
+## make install PREFIX=/usr/local      PREFIX/bin/pyoci and PREFIX/lib/pyoci, on their own
+PREFIX ?= /usr/local
+install: build
+	@echo "installing into $(PREFIX)"
+	@work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir "$$work" .; \
+	$(PIP) install --target "$$work/pyoci" "$$work"/*.whl; \
+	mkdir -p "$(PREFIX)/bin" "$(PREFIX)/lib"; \
+	install -m 755 "$$work/pyoci/bin/pyoci" "$(PREFIX)/bin/pyoci"; \
+	rm -rf "$$work/pyoci/bin" "$(PREFIX)/lib/pyoci"; \
+	cp -r "$$work/pyoci" "$(PREFIX)/lib/pyoci"
+
+## make clean          remove what was built
+clean:
+	rm -rf $(VENV) .venv.lock build bundles/rootfs *.egg-info $(GENERATED)

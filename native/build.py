@@ -1,0 +1,158 @@
+"""Builds what isn't Python: generated modules, the executor and the launcher. setup.py hangs it into setuptools.
+
+Usage: python native/build.py [DIRECTORY]   (leaves `executor` and `launcher` in DIRECTORY, build/native by default)
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import site
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import setuptools  # before distutils, which it provides
+from distutils.command.build_scripts import build_scripts
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent.parent
+GENERATORS = (ROOT / "native/generate.py", ROOT / "schemas/generate.py")
+
+WARNINGS = ["-Wall", "-Wextra", "-Werror"]
+HARDENING = ["-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-Wl,-z,relro,-z,now,-z,noexecstack"]
+
+
+def run(*command: str | Path) -> None:
+    """Runs a command in the root of the tree. Raises subprocess.CalledProcessError when it fails."""
+    subprocess.run([str(word) for word in command], cwd=ROOT, check=True)
+
+
+def generate() -> None:
+    """Makes the modules and headers that are generated from the step table and the schemas."""
+    for generator in filter(Path.exists, GENERATORS):
+        run(sys.executable, generator)
+
+
+def is_older(target: Path, sources: list[Path]) -> bool:
+    """Whether target is missing or older than one of its sources (or than this file, which has the flags)."""
+    if not target.exists():
+        return True
+    made = target.stat().st_mtime_ns
+    return any(source.stat().st_mtime_ns > made for source in [*sources, Path(__file__)])
+
+
+def build_executor(target: Path) -> None:
+    """Compiles the static executor: with musl where it is, which makes it smaller, else with glibc."""
+    sources = sorted((ROOT / "native/executor").glob("*.c"))
+    if not is_older(target, [*sources, *(ROOT / "native/executor").glob("*.h")]):
+        return
+    musl = shutil.which("musl-gcc")
+    compiler = [musl, "-idirafter", "/usr/include"] if musl else [os.environ.get("CC", "cc")]
+    run(*compiler, "-std=gnu11", "-Os", "-static", *WARNINGS, *HARDENING, *sources, "-o", target)
+
+
+def c_text(text: str) -> str:
+    """A text as a C string literal."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def launcher_config() -> str:
+    """The header that tells the launcher where the interpreter that builds it lives."""
+    base = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix}
+    stdlib = sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix})
+    executable = os.path.realpath(sys.executable)
+    packages = dict.fromkeys(site.getsitepackages([sys.base_prefix, *base.values()]))
+    return "\n".join([
+        "/* Made by native/build.py for the Python it ran under. */",
+        f"#define PYTHON_VERSION {c_text(sysconfig.get_python_version())}",
+        f"#define EXECUTABLE {c_text(executable)}",
+        f"#define PYTHON_PREFIX {c_text(sys.base_prefix)}",
+        f"#define PYTHON_EXEC_PREFIX {c_text(sys.base_exec_prefix)}",
+        f"#define STDLIB {c_text(stdlib)}",
+        f"#define DYNAMIC_LIBRARIES {c_text(sysconfig.get_config_var('DESTSHARED'))}",
+        f"#define SYSTEM_PACKAGES {', '.join([*map(c_text, packages), '(void *)0'])}",
+        "",
+    ])
+
+
+def interpreter_flags() -> list[list[str]]:
+    """The ways to link this interpreter in, best first; the last is not to."""
+    include = ["-DEMBED", f"-I{sysconfig.get_path('include')}"]
+    libraries = [*str(sysconfig.get_config_var("LIBS")).split(), *str(sysconfig.get_config_var("SYSLIBS")).split()]
+    libraries += ["-lpthread", "-ldl", "-lutil", "-lm"]
+    version = sysconfig.get_config_var("LDVERSION")
+    static = Path(sysconfig.get_config_var("LIBPL"), f"libpython{version}.a")
+    directory = sysconfig.get_config_var("LIBDIR")
+    ways = []
+    if static.exists():
+        # Not position-independent: relocating the interpreter's tables would cost a page fault each.
+        ways.append([*include, "-no-pie", "-Wl,--export-dynamic", "-s", str(static), *libraries])
+    if sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        ways.append([*include, "-no-pie", f"-L{directory}", f"-Wl,-rpath,{directory}", f"-lpython{version}", *libraries])
+    return [*ways, []]
+
+
+def build_launcher(target: Path) -> None:
+    """Compiles the launcher with the first way to link the interpreter that works here."""
+    source = ROOT / "native/launcher.c"
+    header = target.parent / "launcher_config.h"
+    config = launcher_config()
+    if header.exists() and header.read_text() == config and not is_older(target, [source]):
+        return
+    header.write_text(config)
+    for way in interpreter_flags():
+        command = [os.environ.get("CC", "cc"), "-std=gnu11", "-O2", *WARNINGS, f"-I{target.parent}", source,
+                   *way, "-fstack-protector-strong", "-o", target]
+        result = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True)
+        if result.returncode == 0:
+            print("launcher:", " ".join(word for word in way if not word.startswith("-l")) or "executes python")
+            return
+        print(result.stderr, file=sys.stderr)
+    raise SystemExit("native/build.py: the launcher does not compile")
+
+
+class BuildModules(build_py):
+    """Python modules, those generated too, and the executor beside them."""
+
+    def run(self) -> None:
+        generate()
+        # A module that is gone from the tree must not live on in a wheel.
+        shutil.rmtree(Path(self.build_lib, "pyoci"), ignore_errors=True)
+        super().run()
+        work = native_directory(self)
+        if not any((ROOT / "native/executor").glob("*.c")):
+            return
+        build_executor(work / "executor")
+        shutil.copy2(work / "executor", Path(self.build_lib, "pyoci", "_executor"))
+
+
+class BuildLauncher(build_scripts):
+    """bin/pyoci, a program rather than a script."""
+
+    def get_source_files(self) -> list[str]:
+        return ["native/launcher.c"]
+
+    def run(self) -> None:
+        launcher = native_directory(self) / "launcher"
+        build_launcher(launcher)
+        self.mkpath(self.build_dir)
+        shutil.copy2(launcher, Path(self.build_dir, "pyoci"))
+
+
+def native_directory(command: build_py | build_scripts) -> Path:
+    """Where compiled programs are kept from one build to the next."""
+    directory = Path(command.get_finalized_command("build").build_temp).resolve() / "native"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+COMMANDS = {"build_py": BuildModules, "build_scripts": BuildLauncher}
+
+if __name__ == "__main__":
+    destination = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build/native").resolve()
+    destination.mkdir(parents=True, exist_ok=True)
+    generate()
+    build_executor(destination / "executor")
+    build_launcher(destination / "launcher")
