@@ -11,6 +11,6 @@ from build import COMMANDS
 
 setup(
     cmdclass=COMMANDS,
-    cffi_modules=["native/shim_build.py:ffibuilder"],
+    cffi_modules=["native/shim_build.py:ffibuilder", "native/seccomp_build.py:ffibuilder"],
     scripts=["native/launcher.c"],
 )
