@@ -1,0 +1,144 @@
+"""A runtime's command: run with a time limit, in a mount namespace it can work in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from conformance import host
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Seconds any one command may take, the longest hook of the suite included.
+TIME_LIMIT = 30.0
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended: `status` is its exit status, or minus the signal, or None when it had to be killed."""
+
+    words: tuple[str, ...]
+    status: int | None
+    out: str
+    err: str
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0
+
+    def __str__(self) -> str:
+        ending = "had to be killed" if self.status is None else f"ended with status {self.status}"
+        return f"`{' '.join(self.words)}` {ending}: {(self.err or self.out).strip()[:600]}"
+
+
+class Runtime:
+    """A runtime binary and the directory of its state (`--root`)."""
+
+    def __init__(self, path: str, scratch: Path) -> None:
+        self.path = path
+        self.name = Path(path).name
+        self.root = scratch / "state"
+        self.root.mkdir(exist_ok=True)
+        self._scratch = scratch
+        self._calls = 0
+        self._cell: subprocess.Popen[bytes] | None = None
+        self._cell_namespace = -1
+        self.version = self._ask_version()
+        # What the binary calls itself, which a wrapper or a copy under another name doesn't change.
+        self.kind = self.version.split()[0] if self.version else self.name
+        if self.kind == "crun" and host.layout() == "hybrid":
+            # crun refuses any machine with both kinds of hierarchies: it gets a private mount namespace
+            # without the unified one.
+            self._build_cell(host.hierarchies()[""])
+
+    def _ask_version(self) -> str:
+        done = subprocess.run([self.path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+        return done.stdout.strip()
+
+    def _build_cell(self, unwanted: Path) -> None:
+        self._cell = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", 'umount "$0" && echo ready && exec cat >/dev/null', str(unwanted)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._cell.stdout is not None
+        if self._cell.stdout.readline() != b"ready\n":
+            raise RuntimeError(f"no private mount namespace without {unwanted} for {self.path}")
+        self._cell_namespace = os.open(f"/proc/{self._cell.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+    @property
+    def cell(self) -> int | None:
+        """The pid of the process that holds the runtime's own mount namespace, if it needed one."""
+        return None if self._cell is None else self._cell.pid
+
+    def namespaces(self) -> dict[str, int]:
+        """The runtime namespaces (glossary.md#runtime-namespace): those the command is run in."""
+        return host.namespaces("self" if self.cell is None else self.cell)
+
+    def close(self) -> None:
+        if self._cell is not None:
+            os.close(self._cell_namespace)
+            self._cell.communicate()
+
+    def _enter_cell(self, directory: str) -> Callable[[], None] | None:
+        if self._cell is None:
+            return None
+        descriptor = self._cell_namespace
+
+        def enter() -> None:
+            host.setns(descriptor, host.CLONE_NEWNS)
+            os.chdir(directory)
+
+        return enter
+
+    def call(
+        self,
+        *words: str,
+        directory: Path | None = None,
+        stdin: int = subprocess.DEVNULL,
+        pass_fds: tuple[int, ...] = (),
+        environment: dict[str, str] | None = None,
+        time_limit: float = TIME_LIMIT,
+    ) -> Done:
+        """Run `runtime --root ROOT WORDS`.
+
+        Output goes to files, not pipes: a container keeps them open long after its `create` returned.
+        """
+        self._calls += 1
+        base = self._scratch / f"call-{self._calls}"
+        out, err = base.with_suffix(".out"), base.with_suffix(".err")
+        cwd = str(directory or self._scratch)
+        status: int | None
+        with open(out, "wb") as out_file, open(err, "wb") as err_file:
+            process = subprocess.Popen(
+                [self.path, "--root", str(self.root), *words],
+                cwd=cwd,
+                env=ENVIRONMENT if environment is None else environment,
+                stdin=stdin,
+                stdout=out_file,
+                stderr=err_file,
+                pass_fds=pass_fds,
+                start_new_session=True,
+                preexec_fn=self._enter_cell(cwd),
+            )
+            try:
+                status = process.wait(time_limit)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                status = None
+        return Done((self.name, *words), status, self.read(out), self.read(err))
+
+    def last_output(self) -> Path:
+        """Where the standard output of the last command, and of the container it made, goes."""
+        return self._scratch / f"call-{self._calls}.out"
+
+    @staticmethod
+    def read(path: Path) -> str:
+        return path.read_text(errors="surrogateescape")
