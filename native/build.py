@@ -17,6 +17,8 @@ import setuptools  # before distutils, which it provides
 from distutils.command.build_scripts import build_scripts
 from setuptools.command.build_py import build_py
 
+from freeze import freeze
+
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (ROOT / "native/generate.py", ROOT / "schemas/generate.py")
 
@@ -80,8 +82,7 @@ def launcher_config() -> str:
 def interpreter_flags() -> list[list[str]]:
     """The ways to link this interpreter in, best first; the last is not to."""
     include = ["-DEMBED", f"-I{sysconfig.get_path('include')}"]
-    libraries = [*str(sysconfig.get_config_var("LIBS")).split(), *str(sysconfig.get_config_var("SYSLIBS")).split()]
-    libraries += ["-lpthread", "-ldl", "-lutil", "-lm"]
+    libraries = ["-lpthread", "-ldl", "-lutil", "-lm"]
     version = sysconfig.get_config_var("LDVERSION")
     static = Path(sysconfig.get_config_var("LIBPL"), f"libpython{version}.a")
     directory = sysconfig.get_config_var("LIBDIR")
@@ -94,14 +95,11 @@ def interpreter_flags() -> list[list[str]]:
     return [*ways, []]
 
 
-def build_launcher(target: Path) -> None:
-    """Compiles the launcher with the first way to link the interpreter that works here."""
+def build_launcher(target: Path, packages: Path) -> None:
+    """Compiles the launcher, with the modules in packages, with the first way to link the interpreter that works here."""
     source = ROOT / "native/launcher.c"
-    header = target.parent / "launcher_config.h"
-    config = launcher_config()
-    if header.exists() and header.read_text() == config and not is_older(target, [source]):
-        return
-    header.write_text(config)
+    (target.parent / "launcher_config.h").write_text(launcher_config())
+    freeze(packages, target.parent / "frozen_modules.bin", target.parent / "frozen_modules.h")
     for way in interpreter_flags():
         command = [os.environ.get("CC", "cc"), "-std=gnu11", "-O2", *WARNINGS, f"-I{target.parent}", source,
                    *way, "-fstack-protector-strong", "-o", target]
@@ -136,7 +134,7 @@ class BuildLauncher(build_scripts):
 
     def run(self) -> None:
         launcher = native_directory(self) / "launcher"
-        build_launcher(launcher)
+        build_launcher(launcher, Path(self.get_finalized_command("build").build_lib).resolve())
         self.mkpath(self.build_dir)
         shutil.copy2(launcher, Path(self.build_dir, "pyoci"))
 
@@ -155,4 +153,4 @@ if __name__ == "__main__":
     destination.mkdir(parents=True, exist_ok=True)
     generate()
     build_executor(destination / "executor")
-    build_launcher(destination / "launcher")
+    build_launcher(destination / "launcher", ROOT)

@@ -12,6 +12,8 @@
 
 #ifdef EMBED
 #include <Python.h>
+
+#include "frozen_modules.h"
 #endif
 
 #include <errno.h>
@@ -231,6 +233,7 @@ static void start_python(int argc, char **argv, const struct places *places)
     PyPreConfig before;
     PyConfig config;
 
+    PyImport_FrozenModules = frozen_modules;
     PyPreConfig_InitIsolatedConfig(&before);
     before.utf8_mode = 1; /* whatever LANG says: names in config.json are UTF-8 */
     check(Py_PreInitialize(&before));
@@ -260,36 +263,17 @@ static void start_python(int argc, char **argv, const struct places *places)
     PyConfig_Clear(&config);
 }
 
-static bool flush(const char *name)
-{
-    PyObject *file = PySys_GetObject(name);
-    PyObject *done;
-
-    if (!file || file == Py_None)
-        return true;
-    done = PyObject_CallMethod(file, "flush", NULL);
-    Py_XDECREF(done);
-    return done != NULL;
-}
-
 /* Returns the exit status. Nothing is finalised: the kernel takes back all there is. */
 static int run_main(void)
 {
-    PyObject *module = PyImport_ImportModule("pyoci.__main__");
-    PyObject *argv = PySys_GetObject("argv");
-    PyObject *words = argv ? PyList_GetSlice(argv, 1, PyList_Size(argv)) : NULL;
-    PyObject *result = module && words ? PyObject_CallMethod(module, "main", "O", words) : NULL;
+    PyObject *bootstrap = PyImport_ImportModule("_pyoci_bootstrap");
+    PyObject *result = bootstrap ? PyObject_CallMethod(bootstrap, "run", NULL) : NULL;
     int status = result ? (int)PyLong_AsLong(result) : 1;
 
     if (PyErr_Occurred()) {
         status = 1;
         PyErr_Print(); /* exits by itself on SystemExit */
     }
-    if (!flush("stdout") && status == 0) {
-        status = 1;
-        PyErr_Print();
-    }
-    flush("stderr");
     return status;
 }
 
