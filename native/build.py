@@ -45,13 +45,20 @@ def is_older(target: Path, sources: list[Path]) -> bool:
     return any(source.stat().st_mtime_ns > made for source in [*sources, Path(__file__)])
 
 
+def kernel_headers() -> list[str]:
+    """Options that let musl's compiler see the kernel's headers, which on Debian are among those of glibc."""
+    triplet = sysconfig.get_config_var("MULTIARCH")
+    directories = ["/usr/include", *([f"/usr/include/{triplet}"] if triplet else [])]
+    return [word for directory in directories for word in ("-idirafter", directory)]
+
+
 def build_executor(target: Path) -> None:
     """Compiles the static executor: with musl where it is, which makes it smaller, else with glibc."""
     sources = sorted((ROOT / "native/executor").glob("*.c"))
     if not is_older(target, [*sources, *(ROOT / "native/executor").glob("*.h")]):
         return
     musl = shutil.which("musl-gcc")
-    compiler = [musl, "-idirafter", "/usr/include"] if musl else [os.environ.get("CC", "cc")]
+    compiler = [musl, *kernel_headers()] if musl else [os.environ.get("CC", "cc")]
     run(*compiler, "-std=gnu11", "-Os", "-static", *WARNINGS, *HARDENING, *sources, "-o", target)
 
 
@@ -120,7 +127,7 @@ class BuildModules(build_py):
         shutil.rmtree(Path(self.build_lib, "pyoci"), ignore_errors=True)
         super().run()
         work = native_directory(self)
-        if not any((ROOT / "native/executor").glob("*.c")):
+        if not (ROOT / "native/executor/main.c").exists():
             return
         build_executor(work / "executor")
         shutil.copy2(work / "executor", Path(self.build_lib, "pyoci", "_executor"))
