@@ -1,0 +1,38 @@
+"""What pyoci itself may do, and so hand on: its capabilities, and whether the host's root is its."""
+
+from __future__ import annotations
+
+import os
+
+
+def bounding_set() -> int:
+    """The mask of capabilities that a child of ours can have, proc(5) CapBnd."""
+    return _status("CapBnd")
+
+
+def effective_set() -> int:
+    """The mask of capabilities we act with, proc(5) CapEff."""
+    return _status("CapEff")
+
+
+def _status(name: str) -> int:
+    with open("/proc/self/status", "rb") as file:
+        _, _, rest = file.read().partition(name.encode() + b":")
+    return int(rest.split(None, 1)[0], 16)
+
+
+def last_capability() -> int:
+    """The number of the newest capability this kernel knows, capabilities(7)."""
+    with open("/proc/sys/kernel/cap_last_cap", "rb") as file:
+        return int(file.read())
+
+
+def in_initial_user_namespace() -> bool:
+    """Whether user ids here are the host's: its map is the identity (user_namespaces(7))."""
+    with open("/proc/self/uid_map", "rb") as file:
+        return file.read().split() == [b"0", b"0", b"4294967295"]
+
+
+def is_host_root() -> bool:
+    """Whether we may write any mapping and enter any namespace."""
+    return os.geteuid() == 0 and in_initial_user_namespace()

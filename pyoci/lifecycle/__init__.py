@@ -1,0 +1,1 @@
+"""The operations of the specification on real containers: their state machine, store and hooks."""

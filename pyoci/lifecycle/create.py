@@ -1,0 +1,497 @@
+"""Creating a container: everything from the bundle to a process that waits for start.
+
+The order, and what undoes it. The state directory comes first: whatever follows can be found by it.
+
+    claim the id       remove the directory
+    state `creating`   (with the names of the cgroups)
+    start the executor kill it; it also dies with us, by PR_SET_PDEATHSIG
+    cgroups            kill what is in them, remove them
+    converse           mappings, cgroup, terminal, hooks as the executor comes to each
+    state `created`    from here on `delete` is what undoes
+"""
+
+from __future__ import annotations
+
+import os
+from _socket import AF_UNIX, SOCK_SEQPACKET, socket
+from time import gmtime, strftime, time_ns
+
+from pyoci.bundle.load import load
+from pyoci.cgroup import layout, manager
+from pyoci.errors import Error
+from pyoci.host import privileges, procfs
+from pyoci.lifecycle import handover, store
+from pyoci.lifecycle import init as executor
+from pyoci.plan import compile as compiler
+from pyoci.plan.situation import CgroupView, Situation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pyoci.bundle.load import Bundle
+    from pyoci.cgroup.manager import Manager
+    from pyoci.lifecycle.options import CreateOptions
+    from pyoci.lifecycle.settings import Settings
+    from pyoci.plan.steps import Step
+
+SPECIFICATION = "1.3.0"
+
+
+class Making:
+    """A container on its way: what there is to go on with, and to undo.
+
+    master  the terminal's master where the runtime keeps it (foreground), else -1
+    """
+
+    __slots__ = (
+        "bundle", "cgroup", "container", "init", "listener", "master", "options", "plan", "settings",
+        "situation",
+    )  # fmt: skip
+
+    def __init__(self, settings: Settings, options: CreateOptions, bundle: Bundle) -> None:
+        self.settings = settings
+        self.options = options
+        self.bundle = bundle
+        self.init: executor.Init | None = None
+        self.listener: socket | None = None
+        self.master = -1
+        self.plan: compiler.Plan
+        self.cgroup: Manager
+        self.situation: Situation
+        self.container: store.Container
+
+    def close(self) -> None:
+        """Give up our hold on a container that is made; it goes on by itself."""
+        if self.init:
+            self.init.close()
+        if self.listener:
+            self.listener.close()
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
+        self.container.close()
+
+    def undo(self) -> None:
+        """Take back everything, in the opposite order."""
+        if self.init:
+            self.init.destroy()
+        if self.listener:
+            self.listener.close()
+        if self.master >= 0:
+            os.close(self.master)
+        self.cgroup.kill(9)
+        self.cgroup.destroy()
+        self.container.remove()
+        self.container.close()
+
+
+def create(settings: Settings, container_id: str, options: CreateOptions) -> None:
+    """runtime.md#create: afterwards the container is `created`, its program not yet run."""
+    making = make(settings, container_id, options, gated=True, detached=True)
+    making.close()
+
+
+def make(
+    settings: Settings,
+    container_id: str,
+    options: CreateOptions,
+    *,
+    gated: bool,
+    detached: bool,
+    trace: Callable[[Step, int], None] | None = None,
+) -> Making:
+    """Make a container whose process waits at its gate, or (not gated) for this process's word."""
+    bundle = load(options.bundle, options.config)
+    for warning in bundle.warnings:
+        settings.warn(warning)
+    _check_terminal(bundle.config, options, detached)
+    making = Making(settings, options, bundle)
+    prepare(making, container_id, gated)
+    making.container = store.claim(settings.root, container_id)
+    try:
+        making.container.state = _first_state(making, container_id)
+        making.container.write("config.json", bundle.raw)
+        making.container.save()
+        _spawn(making, gated, trace)
+        _converse(making)
+    except BaseException:
+        making.undo()
+        raise
+    return making
+
+
+def _check_terminal(config: dict[str, Any], options: CreateOptions, detached: bool) -> None:
+    terminal = bool(config["process"].get("terminal"))
+    if terminal and detached and not options.console_socket:
+        raise Error(
+            "the container wants a terminal, and nobody is given to hold its other end",
+            code="usage",
+            pointer="/process/terminal",
+            hint="give --console-socket, or pyoci run without --detach",
+        )
+    if options.console_socket and not (terminal and detached):
+        raise Error(
+            "--console-socket takes the terminal of a detached container, and there is none here",
+            code="usage",
+            pointer="/process/terminal",
+            hint="set process.terminal to true, or leave the flag away",
+        )
+
+
+def prepare(making: Making, container_id: str, gated: bool) -> None:
+    """Everything that touches nothing: names, facts, the plan."""
+    config, settings = making.bundle.config, making.settings
+    linux = config.get("linux") or {}
+    where = layout.detect()
+    making.cgroup = manager.new(
+        where, linux.get("cgroupsPath"), container_id, settings.cgroup_manager
+    )
+    situation = making.situation = Situation(container_id)
+    situation.gated = gated
+    situation.pivot = not making.options.no_pivot
+    situation.keyring = not making.options.no_new_keyring
+    situation.privileged = privileges.is_host_root()
+    situation.preserve = count_preserved(making.options.preserve_fds)
+    if config["process"].get("capabilities"):
+        situation.last_capability = privileges.last_capability()
+        if not any(entry["type"] == "user" for entry in linux.get("namespaces") or ()):
+            situation.bounding = privileges.bounding_set()
+    if any(mount.get("type") == "cgroup" for mount in config.get("mounts") or ()):
+        situation.cgroups = _cgroup_view(where, making.cgroup)
+    if linux.get("seccomp"):
+        compile_filter(linux["seccomp"], settings, situation)
+    making.plan = compiler.compile_container(
+        config, situation, bundle=making.bundle.path, rootfs=making.bundle.rootfs
+    )
+    for warning in situation.warnings:
+        settings.warn(warning)
+
+
+def compile_filter(section: dict[str, Any], settings: Settings, situation: Situation) -> None:
+    """The seccomp program, from the cache beside the containers' state or newly compiled."""
+    from pyoci.host import seccomp
+
+    compiled = seccomp.compile(section, f"{settings.root}/.cache/seccomp")
+    situation.filter, situation.filter_flags = compiled.program, compiled.flags
+    for warning in compiled.warnings:
+        settings.warn(warning)
+
+
+def _cgroup_view(where: layout.Layout, cgroup: Manager) -> CgroupView:
+    paths = cgroup.paths()
+    if where.mode == "v2":
+        return CgroupView(where.unified or "", {}, {"": paths[""]})
+    v1: dict[str, str] = {}
+    own: dict[str, str] = {}
+    for controller, mountpoint in where.v1.items():
+        if controller in paths:
+            name = os.path.basename(mountpoint)
+            v1[controller if controller.startswith("name=") else name] = mountpoint
+            own[controller if controller.startswith("name=") else name] = paths[controller]
+    return CgroupView("", v1, own)
+
+
+def count_preserved(asked: int) -> int:
+    """How many descriptors from 3 up the program inherits: those asked for, and those of socket
+    activation (sd_listen_fds(3)). Each of them must be open."""
+    listening = os.environ.get("LISTEN_FDS", "")
+    count = asked + (int(listening) if listening.isdigit() else 0)
+    for descriptor in range(3, 3 + count):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            raise Error(
+                f"descriptor {descriptor} is to be preserved, but it isn't open",
+                code="usage",
+                hint="--preserve-fds counts from 3 up",
+            ) from None
+    return count
+
+
+def _first_state(making: Making, container_id: str) -> dict[str, Any]:
+    config, bundle = making.bundle.config, making.bundle
+    now = time_ns()
+    created = strftime("%Y-%m-%dT%H:%M:%S", gmtime(now // 10**9))
+    seccomp = (config.get("linux") or {}).get("seccomp") or {}
+    return {
+        "version": 1,
+        "ociVersion": config["ociVersion"],
+        "id": container_id,
+        "bundle": bundle.path,
+        "rootfs": bundle.rootfs,
+        "created": f"{created}.{now % 10**9:09d}Z",
+        "owner": os.geteuid(),
+        "annotations": config.get("annotations") or {},
+        "phase": "creating",
+        "pid": 0,
+        "start_time": 0,
+        "boot": procfs.boot_id(),
+        "cgroup": making.cgroup.record(),
+        "hooks": config.get("hooks") or {},
+        "environment": config["process"].get("env") or [],
+        "seccomp_listener": [seccomp.get("listenerPath"), seccomp.get("listenerMetadata") or ""],
+    }
+
+
+def _spawn(
+    making: Making, gated: bool, trace: Callable[[Step, int], None] | None
+) -> None:
+    """Start the executor, and do what can be done beside it while it works."""
+    plan, cgroup = making.plan, making.cgroup
+    opened: dict[str, int] = {}
+    birth = -1
+    try:
+        for name, path in plan.descriptors.items():
+            opened[name] = _open(plan, name, path)
+        if gated:
+            making.listener = _listen(making.container)
+            opened["listener"] = making.listener.fileno()
+        if plan_birth(cgroup):
+            cgroup.create()
+            birth = cgroup.birth_fd()
+        making.init = executor.spawn(
+            plan,
+            descriptors=opened,
+            keep=range(3, 3 + making.situation.preserve),
+            cgroup=birth,
+            warn=making.settings.warn,
+            trace=trace,
+        )
+    finally:
+        for name, descriptor in opened.items():
+            if name != "listener":
+                os.close(descriptor)
+        if birth >= 0:
+            os.close(birth)
+    if not plan_birth(cgroup):
+        cgroup.create()
+    cgroup.set((making.bundle.config.get("linux") or {}).get("resources") or {})
+    if not plan.staged and making.situation.privileged:
+        _join(making)
+
+
+def plan_birth(cgroup: Manager) -> bool:
+    """Whether a process can be born in this cgroup (CLONE_INTO_CGROUP), rather than moved there."""
+    return cgroup.birth_fd is not None and cgroup.mode == "v2"
+
+
+def _open(plan: compiler.Plan, name: str, path: str) -> int:
+    """A namespace's file, or a mount tree copied in our own context."""
+    if name.startswith("tree:"):
+        from pyoci._shim import lib
+
+        index = int(name[5:])
+        pointer = f"/mounts/{index}/source"
+        # OPEN_TREE_CLONE, AT_RECURSIVE, O_CLOEXEC
+        result: int = lib.shim_open_tree(-100, os.fsencode(path), 1 | 0x8000 | os.O_CLOEXEC)
+        if result < 0:
+            raise Error(
+                f"can't open the mount's source {path}: {os.strerror(-result).lower()}",
+                code="not-found" if result == -2 else "kernel",
+                pointer=pointer,
+                errno=-result,
+            )
+        return result
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Error(
+            f"can't open the namespace {path}: {os.strerror(error.errno or 0).lower()}",
+            code="not-found",
+            pointer=next((s.pointer for s in plan.steps if name in s.args), "/linux/namespaces"),
+            errno=error.errno or 0,
+        ) from None
+
+
+def _listen(container: store.Container) -> socket:
+    listener = socket(AF_UNIX, SOCK_SEQPACKET)
+    try:
+        listener.bind(container.socket_path())
+        listener.listen(8)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _join(making: Making) -> None:
+    """Mappings, cgroup and OOM score of the container's process: from outside, by the host's root."""
+    init, config = making.init, making.bundle.config
+    assert init
+    linux = config.get("linux") or {}
+    if any(step.op == "wait_runtime" and step.pointer == "/linux/uidMappings" for step in init.plan.steps):
+        from pyoci.lifecycle import mappings
+
+        mappings.write(linux, init.pid, making.situation.privileged)
+    if init.plan.staged or not plan_birth(making.cgroup):
+        making.cgroup.join(init.pid)
+    adjustment = config["process"].get("oomScoreAdj")
+    if adjustment is not None:
+        set_oom_score(init.pid, adjustment)
+
+
+def set_oom_score(pid: int, adjustment: int) -> None:
+    """proc(5), /proc/PID/oom_score_adj; lowering it needs CAP_SYS_RESOURCE."""
+    try:
+        with open(f"/proc/{pid}/oom_score_adj", "w") as file:
+            file.write(str(adjustment))
+    except OSError as error:
+        raise Error(
+            f"the kernel refused {adjustment} as OOM score: {os.strerror(error.errno or 0).lower()}",
+            code="permission",
+            pointer="/process/oomScoreAdj",
+            errno=error.errno or 0,
+            hint="lowering it below pyoci's own needs CAP_SYS_RESOURCE",
+        ) from None
+
+
+def _converse(making: Making) -> None:
+    """Answer the executor until its process stands at the gate."""
+    init = making.init
+    assert init
+    joined = not init.plan.staged and making.situation.privileged
+    while True:
+        report = init.receive()
+        if report is None:
+            raise ended_early(init)
+        if report.kind == executor.DESCRIPTOR:
+            _take_terminal(making, report.descriptor)
+        elif report.kind == executor.READY:
+            _finish(making)
+            init.answer()
+            while init.receive():
+                continue  # it closes the socket once it no longer dies with us
+            return
+        else:
+            reason = init.plan.steps[report.step].args[0]
+            if reason == compiler.JOIN and not joined:
+                _join(making)
+            elif reason == compiler.HOOKS:
+                _run_hooks(making)
+            elif reason == compiler.START:
+                _finish(making)
+                return
+        init.answer()
+
+
+def ended_early(init: executor.Init) -> Error:
+    """The Error for a process that is gone without a word."""
+    how = "ended"
+    if init.pid:
+        _, status = os.waitpid(init.pid, 0)
+        init.pid = 0
+        code = os.waitstatus_to_exitcode(status)
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
+    hint = "a memory limit too small to start in does this" if "signal 9" in how else ""
+    return Error(f"the container's first process {how} before it was set up", hint=hint)
+
+
+def _take_terminal(making: Making, master: int) -> None:
+    if not making.options.console_socket:
+        making.master = master
+        return
+    connection = handover.connect(making.options.console_socket, "--console-socket")
+    try:
+        handover.send_descriptor(connection, master, b"/dev/ptmx")
+    finally:
+        connection.close()
+        os.close(master)
+
+
+def hook_state(state: dict[str, Any], status: str, pid: int) -> dict[str, Any]:
+    """What a hook reads on stdin (runtime.md#state)."""
+    result = {
+        "ociVersion": SPECIFICATION,
+        "id": state["id"],
+        "status": status,
+        "bundle": state["bundle"],
+        "annotations": state["annotations"],
+    }
+    if pid:
+        result["pid"] = pid
+    return result
+
+
+def _run_hooks(making: Making) -> None:
+    from pyoci.lifecycle import hooks
+    from pyoci.lifecycle.joining import Joined
+
+    state, init = making.container.state, making.init
+    assert init
+    _note_process(making)
+    making.container.save()  # a hook may ask for the state, or send a signal
+    entries, directory, warn = state["hooks"], state["bundle"], making.settings.warn
+    for kind in ("prestart", "createRuntime"):
+        described = hook_state(state, "creating", init.pid)
+        hooks.run(entries, kind, described, directory=directory, warn=warn)
+    if entries.get("createContainer"):
+        joined = Joined(init.pid)
+        try:
+            described = hook_state(state, "creating", joined.inner_pid)
+            hooks.run(
+                entries, "createContainer", described, directory=directory, warn=warn, joined=joined
+            )
+        finally:
+            joined.close()
+
+
+def _note_process(making: Making) -> None:
+    init, state = making.init, making.container.state
+    assert init
+    state["pid"] = init.pid
+    state["start_time"] = procfs.start_time(init.pid) or 0
+
+
+def _finish(making: Making) -> None:
+    """At the gate: what is set from outside, what the caller gets, and the state `created`."""
+    init, options, config = making.init, making.options, making.bundle.config
+    assert init
+    if any(entry["type"] == "user" for entry in (config.get("linux") or {}).get("namespaces") or ()):
+        set_limits(config["process"], init.pid)
+    _note_process(making)
+    making.container.state["phase"] = "created"
+    making.container.write("steps.json", remembered_steps(init.plan))
+    making.container.save()
+    if options.pidfd_socket:
+        connection = handover.connect(options.pidfd_socket, "--pidfd-socket")
+        try:
+            handover.send_descriptor(connection, init.pidfd, b"pidfd")
+        finally:
+            connection.close()
+    if options.pid_file:
+        handover.write_pid_file(options.pid_file, init.pid)
+
+
+def set_limits(process: dict[str, Any], pid: int) -> None:
+    """Resource limits from outside, as inside a user namespace nobody may raise them (prlimit(2))."""
+    if not process.get("rlimits"):
+        return
+    from resource import prlimit
+
+    from pyoci.plan.identity import rlimit_values
+
+    for index, number, soft, hard in rlimit_values(process):
+        try:
+            prlimit(pid, number, (soft, hard))
+        except (OSError, ValueError) as error:
+            raise Error(
+                f"the kernel refused {process['rlimits'][index]}: {error}",
+                code="permission",
+                pointer=f"/process/rlimits/{index}",
+                hint="raising a hard limit needs CAP_SYS_RESOURCE",
+            ) from None
+
+
+def remembered_steps(plan: compiler.Plan) -> bytes:
+    """What `start` needs to name a step that fails after the gate: [index, name, pointer, args]."""
+    from pyoci.bundle import document
+
+    gate = next((i for i, step in enumerate(plan.steps) if step.op == "gate"), len(plan.steps))
+    entries = [
+        [index, step.op, step.pointer, [arg for arg in step.args if not isinstance(arg, bytes)]]
+        for index, step in enumerate(plan.steps)
+        if index > gate or step.op in ("find_program", "enter_directory")
+    ]
+    return document.dump(entries, 0).encode()

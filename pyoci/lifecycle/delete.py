@@ -1,0 +1,100 @@
+"""Deleting a container: nothing of it is left, whatever state it was in (runtime.md#delete)."""
+
+from __future__ import annotations
+
+import os
+
+from pyoci.cgroup import manager
+from pyoci.errors import Error
+from pyoci.lifecycle import store
+from pyoci.lifecycle.create import hook_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.lifecycle.settings import Settings
+
+KILL_SECONDS = 10.0
+
+
+def delete(settings: Settings, container_id: str, force: bool) -> None:
+    """Delete a stopped container, or a created one; with `force`, any, and a missing one is fine."""
+    try:
+        container = store.load(settings.root, container_id, lock=True)
+    except Error as error:
+        if force and error.code == "not-found":
+            _remove_remains(settings.root, container_id)
+            return
+        raise
+    try:
+        status = container.status()
+        if status not in ("stopped", "created") and not force:
+            raise Error(
+                f"cannot delete container {container_id} that is not stopped: it is {status}",
+                code="wrong-state",
+                hint=f"pyoci kill {container_id} KILL, or pyoci delete --force {container_id}",
+            )
+        remove(container, settings)
+    finally:
+        container.close()
+
+
+def _remove_remains(root: str, container_id: str) -> None:
+    """What a creation that was killed before its first state leaves: a directory without a state."""
+    path = f"{root}/{container_id}"
+    try:
+        for name in os.listdir(path):
+            os.unlink(f"{path}/{name}")
+        os.rmdir(path)
+    except FileNotFoundError:
+        return
+
+
+def remove(container: store.Container, settings: Settings) -> None:
+    """Kill what lives, remove the cgroups and the state, then run the poststop hooks."""
+    state = container.state
+    cgroup = manager.load(state["cgroup"])
+    if container.alive():
+        _kill_and_wait(container)
+    cgroup.kill(9)
+    cgroup.destroy()
+    container.remove()
+    if state["hooks"].get("poststop"):
+        _poststop(container, settings)
+    container.close()
+
+
+def _kill_and_wait(container: store.Container) -> None:
+    from pyoci.lifecycle.init import wait_exit
+
+    pid = container.state["pid"]
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if container.alive():  # the pidfd is surely the container's, not a later process's
+            manager.load(container.state["cgroup"]).thaw()
+            os.kill(pid, 9)
+            if not wait_exit(pidfd, KILL_SECONDS):
+                raise Error(
+                    f"process {pid} of container {container.id} is still there {KILL_SECONDS:.0f} s "
+                    "after SIGKILL",
+                    code="timeout",
+                    hint=f"/proc/{pid}/wchan names what it waits for in the kernel",
+                )
+    finally:
+        os.close(pidfd)
+
+
+def _poststop(container: store.Container, settings: Settings) -> None:
+    """Run them all: a failure is worth a warning, the container is gone (runtime.md#lifecycle)."""
+    from pyoci.lifecycle import hooks
+
+    state = container.state
+    described = hook_state(state, "stopped", 0)
+    directory = state["bundle"] if os.path.isdir(state["bundle"]) else "/"
+    for index, hook in enumerate(state["hooks"]["poststop"]):
+        try:
+            hooks.run({"poststop": [hook]}, "poststop", described, directory=directory, warn=settings.warn)
+        except Error as error:
+            settings.warn(f"/hooks/poststop/{index}: {error.message}")

@@ -1,0 +1,279 @@
+"""A further process in a running container: its namespaces, its cgroup, its limits and filters."""
+
+from __future__ import annotations
+
+import os
+
+from pyoci.bundle import document
+from pyoci.cgroup import manager
+from pyoci.errors import Error
+from pyoci.host import privileges
+from pyoci.lifecycle import create as creation
+from pyoci.lifecycle import handover, store
+from pyoci.lifecycle import init as executor
+from pyoci.lifecycle.joining import Joined
+from pyoci.plan import compile as compiler
+from pyoci.plan.situation import Situation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.lifecycle.options import ExecOptions
+    from pyoci.lifecycle.settings import Settings
+
+
+def execute(settings: Settings, container_id: str, options: ExecOptions) -> int:
+    """Run a process in a container; its exit status (128 + n for signal n), 0 when detached."""
+    container = store.load(settings.root, container_id)
+    try:
+        _check_state(container, options)
+        config = container.config()
+        process = build_process(config, options)
+        _check_terminal(process, options)
+        joined = Joined(container.state["pid"])
+        try:
+            if not container.alive():
+                raise _not_running(container_id, "stopped")
+            return _Execution(settings, container, options, config, process, joined).run()
+        finally:
+            joined.close()
+    finally:
+        container.close()
+
+
+def _not_running(container_id: str, status: str) -> Error:
+    return Error(
+        f"cannot exec in container {container_id}: container not running, it is {status}",
+        code="wrong-state",
+    )
+
+
+def _check_state(container: store.Container, options: ExecOptions) -> None:
+    status = container.status()
+    if status == "paused" and not options.ignore_paused:
+        raise Error(
+            f"cannot exec in container {container.id}: it is paused, so the process would hang",
+            code="wrong-state",
+            hint=f"pyoci resume {container.id}, or give --ignore-paused",
+        )
+    if status not in ("running", "created", "paused"):
+        raise _not_running(container.id, status)
+
+
+def _check_terminal(process: dict[str, Any], options: ExecOptions) -> None:
+    if process.get("terminal") and options.detach and not options.console_socket:
+        raise Error(
+            "the process wants a terminal, and nobody is given to hold its other end",
+            code="usage",
+            hint="give --console-socket, or leave --detach away",
+        )
+    if options.console_socket and not (process.get("terminal") and options.detach):
+        raise Error(
+            "--console-socket takes the terminal of a detached process, and there is none here",
+            code="usage",
+            hint="give --tty and --detach too",
+        )
+
+
+def build_process(config: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
+    """The `process` object to run: the given file, or the container's own with the flags' changes."""
+    if options.process_file:
+        process = _read_process(options.process_file)
+    else:
+        process = dict(config["process"])
+        process["terminal"] = options.tty
+        process.pop("consoleSize", None)
+        process["args"] = list(options.args)
+        _apply_user(process, options)
+        _apply_environment(process, options)
+        if options.cwd:
+            process["cwd"] = options.cwd
+        if options.no_new_privs:
+            process["noNewPrivileges"] = True
+        if options.caps:
+            process["capabilities"] = _with_capabilities(process.get("capabilities") or {}, options.caps)
+    if options.process_label:
+        process["selinuxLabel"] = options.process_label
+    if options.apparmor:
+        process["apparmorProfile"] = options.apparmor
+    if not process.get("args"):
+        raise Error(
+            "there is no program to run",
+            code="usage",
+            hint="name it after the container's id, or give --process FILE",
+        )
+    return process
+
+
+def _read_process(path: str) -> dict[str, Any]:
+    from pyoci.bundle import rules, schema
+
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise Error(
+            f"can't read the process file {path}: {os.strerror(error.errno or 0).lower()}",
+            code="not-found",
+            errno=error.errno or 0,
+        ) from None
+    process = document.parse(data, path)
+    schema.check_process(process)
+    assert isinstance(process, dict)
+    rules.check_process(process)
+    return process
+
+
+def _apply_user(process: dict[str, Any], options: ExecOptions) -> None:
+    user = dict(process.get("user") or {})
+    if options.user is not None:
+        uid, gid = options.user
+        user["uid"] = uid
+        user["gid"] = gid if gid is not None else user.get("gid", 0)
+    if options.additional_gids:
+        user["additionalGids"] = [*(user.get("additionalGids") or ()), *options.additional_gids]
+    process["user"] = user
+
+
+def _apply_environment(process: dict[str, Any], options: ExecOptions) -> None:
+    given = {entry.partition("=")[0] for entry in options.env}
+    kept = [entry for entry in process.get("env") or () if entry.partition("=")[0] not in given]
+    if options.user is not None:
+        # Another user has another home: it is looked up again in the container's /etc/passwd.
+        kept = [entry for entry in kept if not entry.startswith("HOME=")]
+    process["env"] = [*kept, *options.env]
+
+
+def _with_capabilities(sets: dict[str, Any], names: Any) -> dict[str, Any]:
+    """The given ones in addition, but never inheritable: that would hand them on to programs that
+    an unprivileged user runs (CVE-2022-29162)."""
+    result = dict(sets)
+    for kind in ("bounding", "effective", "permitted"):
+        result[kind] = [*(sets.get(kind) or ()), *(n for n in names if n not in (sets.get(kind) or ()))]
+    return result
+
+
+class _Execution:
+    """One exec, from the stage's start to the process's end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        container: store.Container,
+        options: ExecOptions,
+        config: dict[str, Any],
+        process: dict[str, Any],
+        joined: Joined,
+    ) -> None:
+        self.settings = settings
+        self.container = container
+        self.options = options
+        self.config = config
+        self.process = process
+        self.joined = joined
+        self.master = -1
+
+    def _plan(self) -> compiler.Plan:
+        situation = Situation(self.container.id)
+        situation.preserve = creation.count_preserved(self.options.preserve_fds)
+        situation.privileged = privileges.is_host_root()
+        situation.last_capability = privileges.last_capability()
+        if not self.joined.user:
+            situation.bounding = privileges.bounding_set()
+        seccomp = (self.config.get("linux") or {}).get("seccomp")
+        if seccomp:
+            creation.compile_filter(seccomp, self.settings, situation)
+        plan = compiler.compile_exec(
+            self.config,
+            self.process,
+            situation,
+            kinds=self.joined.kinds,
+            user=self.joined.maps_root,
+        )
+        for warning in situation.warnings:
+            self.settings.warn(warning)
+        return plan
+
+    def run(self) -> int:
+        plan = self._plan()
+        watch = None
+        if not self.options.detach:
+            from pyoci.lifecycle.foreground import Foreground
+
+            watch = Foreground()
+        try:
+            init = executor.spawn(
+                plan,
+                descriptors={"process": self.joined.pidfd},
+                keep=range(3, 3 + creation.count_preserved(self.options.preserve_fds)),
+                warn=self.settings.warn,
+            )
+            try:
+                self._converse(init)
+                if not watch:
+                    return 0
+                if self.master >= 0:
+                    watch.attach(self.master)
+                status = watch.wait(init.pid, init.pidfd)
+                init.pid = 0
+                return status
+            except BaseException:
+                init.destroy()
+                raise
+            finally:
+                init.close()
+        finally:
+            if watch:
+                watch.close()
+            if self.master >= 0:
+                os.close(self.master)
+
+    def _converse(self, init: executor.Init) -> None:
+        cgroup = manager.load(self.container.state["cgroup"])
+        while True:
+            report = init.receive()
+            if report is None:
+                break
+            if report.kind == executor.DESCRIPTOR:
+                self._take(report)
+            else:
+                reason = init.plan.steps[report.step].args[0]
+                if reason == compiler.JOIN:
+                    cgroup.exec_join(init.stage, self.options.cgroup)
+                elif reason == compiler.START:
+                    self._finish(init)
+            init.answer()
+        if not init.pid:
+            raise creation.ended_early(init)
+
+    def _take(self, report: executor.Report) -> None:
+        if report.value == executor.LISTENER:
+            from pyoci.lifecycle.start import hand_listener
+
+            hand_listener(self.container, report.descriptor)
+        elif self.options.console_socket:
+            connection = handover.connect(self.options.console_socket, "--console-socket")
+            try:
+                handover.send_descriptor(connection, report.descriptor, b"/dev/ptmx")
+            finally:
+                connection.close()
+                os.close(report.descriptor)
+        else:
+            self.master = report.descriptor
+
+    def _finish(self, init: executor.Init) -> None:
+        """Just before the program: what is set from outside, and what the caller gets."""
+        adjustment = self.process.get("oomScoreAdj")
+        if adjustment is not None:
+            creation.set_oom_score(init.pid, adjustment)
+        if self.joined.user:
+            creation.set_limits(self.process, init.pid)
+        if self.options.pidfd_socket:
+            connection = handover.connect(self.options.pidfd_socket, "--pidfd-socket")
+            try:
+                handover.send_descriptor(connection, init.pidfd, b"pidfd")
+            finally:
+                connection.close()
+        if self.options.pid_file:
+            handover.write_pid_file(self.options.pid_file, init.pid)

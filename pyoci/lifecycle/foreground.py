@@ -1,0 +1,207 @@
+"""Waiting for a process in the foreground: signals go to it, the terminal is relayed, its end is ours.
+
+All signals are blocked before the process starts and read from a signalfd, so none can be lost
+between its start and the wait (a SIGCHLD handler set later would miss a short command's end).
+"""
+
+from __future__ import annotations
+
+import os
+from _signal import SIG_SETMASK, pthread_sigmask, valid_signals
+from errno import EAGAIN, EIO
+from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
+
+from pyoci._shim import lib
+from pyoci.lifecycle.init import checked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+SIGCHLD, SIGURG, SIGWINCH = 17, 23, 28
+CHUNK = 32768
+_SIGINFO_SIZE = 128  # struct signalfd_siginfo, signalfd(2)
+
+
+class Foreground:
+    """Blocks every signal from its making to close()."""
+
+    def __init__(self) -> None:
+        self._before: Iterable[Any] = pthread_sigmask(SIG_SETMASK, valid_signals())
+        self._signals = checked(lib.shim_signal_fd(), "make a signalfd")
+        self._relay: _Relay | None = None
+
+    def attach(self, master: int) -> None:
+        """Relay our own terminal, or whatever our stdin and stdout are, to this one."""
+        self._relay = _Relay(master)
+
+    def wait(self, pid: int, pidfd: int) -> int:
+        """The exit status of our child `pid`; 128 + n when signal n ended it."""
+        watcher = poll()
+        watcher.register(self._signals, POLLIN)
+        watcher.register(pidfd, POLLIN)
+        ended = False
+        while not ended:
+            if self._relay:
+                self._relay.interest(watcher)
+            for descriptor, events in watcher.poll():
+                if descriptor == self._signals:
+                    self._forward(pid)
+                elif descriptor == pidfd:
+                    ended = True
+                elif self._relay:
+                    self._relay.serve(descriptor, events, watcher)
+        if self._relay:
+            self._relay.drain()
+        _, status = os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        _reap_others()
+        return code if code >= 0 else 128 - code
+
+    def _forward(self, pid: int) -> None:
+        try:
+            packets = os.read(self._signals, _SIGINFO_SIZE * 16)
+        except BlockingIOError:
+            return
+        for offset in range(0, len(packets), _SIGINFO_SIZE):
+            number = int.from_bytes(packets[offset : offset + 4], "little")
+            if number == SIGCHLD:
+                _reap_others(pid)
+            elif number == SIGWINCH and self._relay:
+                self._relay.resize()
+            elif number != SIGURG:
+                try:
+                    os.kill(pid, number)
+                except ProcessLookupError:
+                    return
+
+    def close(self) -> None:
+        """Give the terminal and the signals back."""
+        if self._relay:
+            self._relay.restore()
+        os.close(self._signals)
+        pthread_sigmask(SIG_SETMASK, self._before)
+
+
+def _reap_others(own: int = 0) -> None:
+    """Reap the orphans we got as subreaper, but not the process we wait for."""
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid == own:
+            return
+        os.waitpid(ended.si_pid, 0)
+
+
+class _Relay:
+    """Bytes between our stdin and stdout and the container's terminal, none lost, never blocking."""
+
+    def __init__(self, master: int) -> None:
+        self.master = master
+        self.saved: list[Any] | None = None
+        self.input_open = True
+        self.to_container = b""
+        self.to_caller = b""
+        os.set_blocking(master, False)
+        if os.isatty(0):
+            self._raw()
+            self.resize()
+
+    def _raw(self) -> None:
+        import termios
+        import tty
+
+        self.saved = termios.tcgetattr(0)
+        tty.setraw(0)
+
+    def restore(self) -> None:
+        if self.saved is not None:
+            import termios
+
+            termios.tcsetattr(0, termios.TCSADRAIN, self.saved)
+            self.saved = None
+
+    def resize(self) -> None:
+        """Give the container's terminal the size of ours."""
+        from fcntl import ioctl
+        from termios import TIOCGWINSZ, TIOCSWINSZ
+
+        try:
+            ioctl(self.master, TIOCSWINSZ, ioctl(0, TIOCGWINSZ, bytes(8)))
+        except OSError:
+            return  # ours has no size
+
+    def interest(self, watcher: Any) -> None:
+        """What to wait for now: read only what there is room for."""
+        if self.input_open and not self.to_container:
+            watcher.register(0, POLLIN)
+        else:
+            _forget(watcher, 0)
+        wanted = (POLLIN if not self.to_caller else 0) | (POLLOUT if self.to_container else 0)
+        if self.master >= 0 and wanted:
+            watcher.register(self.master, wanted)
+        else:
+            _forget(watcher, self.master)
+        if self.to_caller:
+            watcher.register(1, POLLOUT)
+        else:
+            _forget(watcher, 1)
+
+    def serve(self, descriptor: int, events: int, watcher: Any) -> None:
+        if descriptor == 0:
+            data = _read(0)
+            self.input_open = bool(data)
+            self.to_container += data if data else b"\x04"  # end of input is ^D to a terminal
+        elif descriptor == 1:
+            self.to_caller = self.to_caller[os.write(1, self.to_caller) :]
+        elif descriptor == self.master:
+            if events & POLLOUT:
+                self._write_master()
+            if events & POLLIN:
+                self.to_caller += _read(self.master)
+            elif events & (POLLHUP | POLLERR):
+                # Nobody has it open just now; a later process may. Its end shows at the pidfd.
+                _forget(watcher, self.master)
+                self.master = -1 if not events & POLLIN else self.master
+
+    def _write_master(self) -> None:
+        try:
+            self.to_container = self.to_container[os.write(self.master, self.to_container) :]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != EIO:
+                raise
+            self.to_container = b""
+
+    def drain(self) -> None:
+        """After the process's end: what it still had written belongs to the caller."""
+        os.set_blocking(1, True)
+        while True:
+            while self.to_caller:
+                self.to_caller = self.to_caller[os.write(1, self.to_caller) :]
+            if self.master < 0:
+                return
+            self.to_caller = _read(self.master)
+            if not self.to_caller:
+                return
+
+
+def _forget(watcher: Any, descriptor: int) -> None:
+    try:
+        watcher.unregister(descriptor)
+    except (KeyError, ValueError):
+        return
+
+
+def _read(descriptor: int) -> bytes:
+    """What there is to read now; nothing at the end, or when the other side of a terminal is closed."""
+    try:
+        return os.read(descriptor, CHUNK)
+    except OSError as error:
+        if error.errno in (EAGAIN, EIO):
+            return b""
+        raise

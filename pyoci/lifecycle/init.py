@@ -1,0 +1,244 @@
+"""The conversation with the executor: starting it, answering its questions, hearing its failures.
+
+The protocol is drawn in native/executor/report.c. A plan's steps name what the executor does, so a
+failure comes back as a step's number and leaves here as an Error with that step's JSON pointer.
+"""
+
+from __future__ import annotations
+
+import os
+from _socket import AF_UNIX, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
+from _struct import Struct
+from select import POLLIN, poll
+
+from pyoci._shim import ffi, lib
+from pyoci.errors import Error
+from pyoci.plan.encode import encode
+from pyoci.plan.steps import TABLE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pyoci.plan.compile import Plan
+    from pyoci.plan.steps import Step
+
+FAILED, WAITING, CLONED, DESCRIPTOR, READY, DONE, WARNING = range(1, 8)
+TERMINAL, LISTENER = 1, 2
+_REPORT = Struct("<IIiIq")
+_EXECUTOR = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_executor")
+
+
+class Report:
+    """One packet from the executor; `descriptor` is -1 where none came along."""
+
+    __slots__ = ("descriptor", "error", "kind", "step", "text", "value")
+
+    def __init__(self, packet: bytes, descriptor: int) -> None:
+        self.kind, self.step, self.error, length, self.value = _REPORT.unpack_from(packet)
+        self.text = packet[_REPORT.size : _REPORT.size + length].decode("utf-8", "replace")
+        self.descriptor = descriptor
+
+
+class Init:
+    """A started executor: its process, and the socket to talk with it.
+
+    pid, pidfd  the process itself; after CLONED, the container's process (pidfd -1 before)
+    """
+
+    __slots__ = ("control", "pid", "pidfd", "plan", "stage", "stage_pidfd", "trace", "warn")
+
+    def __init__(self, plan: Plan, control: socket, warn: Callable[[str], None]) -> None:
+        self.plan = plan
+        self.control = control
+        self.warn = warn
+        self.trace: Callable[[Step, int], None] | None = None
+        self.pid = self.stage = 0
+        self.pidfd = self.stage_pidfd = -1
+
+    def receive(self) -> Report | None:
+        """The next packet, None at the end of the connection. Raises what a FAILED tells; takes
+        note of CLONED, DONE and WARNING by itself."""
+        while True:
+            report = _receive(self.control)
+            if report is None:
+                return None
+            if report.kind == CLONED:
+                self.pid, self.pidfd = report.value, report.descriptor
+                self._reap_stage()
+            elif report.kind == WARNING:
+                self.warn(f"{self.plan.pointer(report.step)}: {report.text}")
+            elif report.kind == DONE:
+                if self.trace:
+                    self.trace(self.plan.steps[report.step], report.value)
+            elif report.kind == FAILED:
+                raise failure(self.plan.steps, report, self.pid or self.stage)
+            else:
+                return report
+
+    def answer(self) -> None:
+        self.control.send(b"g")
+
+    def until_program(self) -> None:
+        """Wait until the program runs: exec closes the socket."""
+        if self.receive() is not None:
+            raise Error("the executor went on talking where its program should run")
+
+    def _reap_stage(self) -> None:
+        if self.stage:
+            os.waitpid(self.stage, 0)
+            os.close(self.stage_pidfd)
+            self.stage, self.stage_pidfd = 0, -1
+
+    def destroy(self) -> None:
+        """Kill what was started and wait for its end; safe to call at any point."""
+        for pid in (self.stage, self.pid):
+            if pid:
+                try:
+                    os.kill(pid, 9)
+                    os.waitpid(pid, 0)
+                except (ProcessLookupError, ChildProcessError):
+                    continue
+        self.pid = self.stage = 0
+        self.close()
+
+    def close(self) -> None:
+        self.control.close()
+        for descriptor in (self.pidfd, self.stage_pidfd):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.pidfd = self.stage_pidfd = -1
+
+
+def spawn(
+    plan: Plan,
+    *,
+    descriptors: Mapping[str, int],
+    keep: Iterable[int] = (),
+    standard: tuple[int, int, int] = (-1, -1, -1),
+    cgroup: int = -1,
+    warn: Callable[[str], None],
+    trace: Callable[[Step, int], None] | None = None,
+) -> Init:
+    """Start the executor on a plan.
+
+    descriptors  the number behind each name in the plan
+    keep         further descriptors the program inherits, beside `standard` (-1: our own)
+    cgroup       the cgroup v2 directory to be born in, or -1
+    """
+    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
+    init = Init(plan, ours, warn)
+    init.trace = trace
+    image = program = -1
+    try:
+        image = _image()
+        data = encode(plan.steps, descriptors, trace is not None)
+        program = checked(lib.shim_sealed_data(data, len(data), b"pyoci-plan"), "make the plan's memfd")
+        kept = [*descriptors.values(), *keep]
+        request = ffi.new("struct spawn *")
+        request.namespaces = plan.clone_flags
+        request.executor, request.plan, request.control = image, program, theirs.fileno()
+        request.cgroup = cgroup
+        request.standard = standard
+        numbers = ffi.new("int[]", kept)
+        request.keep, request.keep_count = numbers, len(kept)
+        pid = lib.shim_spawn(request)
+        if pid < 0:
+            raise _no_clone(plan, -pid)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+        for descriptor in (image, program):
+            if descriptor >= 0:
+                os.close(descriptor)
+    if plan.staged:
+        init.stage, init.stage_pidfd = pid, request.pidfd
+    else:
+        init.pid, init.pidfd = pid, request.pidfd
+    return init
+
+
+def _image() -> int:
+    """The executor, as a copy that nobody can write to: what a container sees as /proc/self/exe."""
+    file = os.open(_EXECUTOR, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return checked(lib.shim_sealed_file(file, b"pyoci-init"), "copy the executor to memory")
+    finally:
+        os.close(file)
+
+
+def checked(result: int, what: str) -> int:
+    """A shim call's result; minus an errno becomes an Error."""
+    if result < 0:
+        raise Error(f"can't {what}: {os.strerror(-result).lower()}", errno=-result)
+    return result
+
+
+def _no_clone(plan: Plan, number: int) -> Error:
+    from pyoci.plan.kernel import NAMESPACES
+
+    kinds = [name for name, flag in NAMESPACES.items() if plan.clone_flags & flag]
+    return Error(
+        f"can't start the container's process with new namespaces ({', '.join(kinds) or 'none'}): "
+        + os.strerror(number).lower(),
+        code="permission" if number == 1 else "kernel",
+        pointer="/linux/namespaces",
+        errno=number,
+        hint="an unprivileged user needs a user namespace" if number == 1 else "",
+    )
+
+
+def _receive(control: socket) -> Report | None:
+    try:
+        packet, ancillary, _, _ = control.recvmsg(2048, 64)
+    except ConnectionResetError:
+        return None  # the executor ended with an answer of ours unread
+    descriptor = -1
+    for level, kind, data in ancillary:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            descriptor = int.from_bytes(data[:4], "little")
+            os.set_inheritable(descriptor, False)
+    return Report(packet, descriptor) if packet else None
+
+
+def failure(plan: list[Step], report: Report, pid: int) -> Error:
+    """The Error for a failed step; for a program that can't be run, the cause looked up."""
+    step = plan[report.step]
+    _, says, names, _ = TABLE[step.op]
+    what = says.format(**dict(zip(names, step.args, strict=True)))
+    detail = f": {report.text}" if report.text else ""
+    if report.error:
+        detail += ": " + os.strerror(report.error).lower()
+    error = Error(f"can't {what}{detail}", pointer=step.pointer, errno=report.error)
+    if step.op in ("find_program", "execute"):
+        return _diagnosed(plan, step, error, report, pid)
+    return error
+
+
+def _diagnosed(plan: list[Step], step: Step, error: Error, report: Report, pid: int) -> Error:
+    from pyoci.host import diagnose
+
+    find = next((one for one in plan if one.op == "find_program"), step)
+    directory = next((one for one in plan if one.op == "enter_directory"), None)
+    name, search = find.args if find.op == "find_program" else (step.args[0][0], ())  # type: ignore[index]
+    cwd = directory.args[0] if directory else "/"
+    try:
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return error
+    try:
+        message, hint = diagnose.explain(
+            root, str(name), cwd=str(cwd), error=report.error, search=tuple(search)  # type: ignore[arg-type]
+        )
+    finally:
+        os.close(root)
+    return Error(message, code="not-found", pointer=step.pointer, errno=report.error, hint=hint)
+
+
+def wait_exit(pidfd: int, seconds: float) -> bool:
+    """Whether the process behind the pidfd ends within that time."""
+    watcher = poll()
+    watcher.register(pidfd, POLLIN)
+    return bool(watcher.poll(seconds * 1000))

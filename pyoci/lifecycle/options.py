@@ -1,0 +1,133 @@
+"""What can be asked of create, run and exec beyond the bundle and the id."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class CreateOptions:
+    """bundle          the bundle's directory
+    config          the configuration's name in the bundle
+    console_socket  path of the AF_UNIX socket that is sent the terminal, or ""
+    pid_file        where to write the process id, or ""
+    pidfd_socket    path of the AF_UNIX socket that is sent a pidfd of the container's process, or ""
+    preserve_fds    how many descriptors from 3 up the container gets
+    no_pivot        change the root without pivot_root(2)
+    no_new_keyring  keep the caller's session keyring
+    """
+
+    __slots__ = (
+        "bundle",
+        "config",
+        "console_socket",
+        "no_new_keyring",
+        "no_pivot",
+        "pid_file",
+        "pidfd_socket",
+        "preserve_fds",
+    )
+
+    def __init__(
+        self,
+        bundle: str = ".",
+        config: str = "config.json",
+        console_socket: str = "",
+        pid_file: str = "",
+        pidfd_socket: str = "",
+        preserve_fds: int = 0,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+    ) -> None:
+        self.bundle = bundle
+        self.config = config
+        self.console_socket = console_socket
+        self.pid_file = pid_file
+        self.pidfd_socket = pidfd_socket
+        self.preserve_fds = preserve_fds
+        self.no_pivot = no_pivot
+        self.no_new_keyring = no_new_keyring
+
+
+class ExecOptions:
+    """args             the program and its arguments; empty with a process file
+    process_file     path of a JSON file with a `process` object, or ""
+    tty              give it a terminal
+    user             (uid, gid), gid None where it wasn't said; None: as config.json says
+    additional_gids  further supplementary groups
+    env              NAME=VALUE texts, each replacing or adding to config.json's
+    cwd              absolute path in the container, or "" for config.json's
+    detach           don't wait for its end
+    pid_file         where to write the process id, or ""
+    console_socket   path of the AF_UNIX socket that is sent the terminal, or ""
+    pidfd_socket     path of the AF_UNIX socket that is sent a pidfd, or ""
+    caps             capabilities to add, such as CAP_NET_ADMIN
+    no_new_privs     set no_new_privs even where config.json doesn't
+    preserve_fds     how many descriptors from 3 up it gets
+    ignore_paused    allow it in a paused container
+    process_label    SELinux label, or ""
+    apparmor         AppArmor profile, or ""
+    cgroup           controllers to cgroups below the container's; the key "" stands for all; empty: its own
+    """
+
+    __slots__ = (
+        "additional_gids",
+        "apparmor",
+        "args",
+        "caps",
+        "cgroup",
+        "console_socket",
+        "cwd",
+        "detach",
+        "env",
+        "ignore_paused",
+        "no_new_privs",
+        "pid_file",
+        "pidfd_socket",
+        "preserve_fds",
+        "process_file",
+        "process_label",
+        "tty",
+        "user",
+    )
+
+    def __init__(
+        self,
+        args: Sequence[str] = (),
+        process_file: str = "",
+        tty: bool = False,
+        user: tuple[int, int | None] | None = None,
+        additional_gids: Sequence[int] = (),
+        env: Sequence[str] = (),
+        cwd: str = "",
+        detach: bool = False,
+        pid_file: str = "",
+        console_socket: str = "",
+        pidfd_socket: str = "",
+        caps: Sequence[str] = (),
+        no_new_privs: bool = False,
+        preserve_fds: int = 0,
+        ignore_paused: bool = False,
+        process_label: str = "",
+        apparmor: str = "",
+        cgroup: dict[str, str] | None = None,
+    ) -> None:
+        self.args = args
+        self.process_file = process_file
+        self.tty = tty
+        self.user = user
+        self.additional_gids = additional_gids
+        self.env = env
+        self.cwd = cwd
+        self.detach = detach
+        self.pid_file = pid_file
+        self.console_socket = console_socket
+        self.pidfd_socket = pidfd_socket
+        self.caps = caps
+        self.no_new_privs = no_new_privs
+        self.preserve_fds = preserve_fds
+        self.ignore_paused = ignore_paused
+        self.process_label = process_label
+        self.apparmor = apparmor
+        self.cgroup = cgroup or {}

@@ -1,0 +1,80 @@
+"""Create, start and, in the foreground, wait: what `run` is."""
+
+from __future__ import annotations
+
+import os
+
+from pyoci._shim import lib
+from pyoci.lifecycle import create as creation
+from pyoci.lifecycle import delete, store
+from pyoci.lifecycle.start import begin
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyoci.lifecycle.options import CreateOptions
+    from pyoci.lifecycle.settings import Settings
+    from pyoci.plan.steps import Step
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def run(
+    settings: Settings,
+    container_id: str,
+    options: CreateOptions,
+    *,
+    detach: bool = False,
+    keep: bool = False,
+    no_subreaper: bool = False,
+    trace: Callable[[Step, int], None] | None = None,
+) -> int:
+    """Run a container; its exit status (128 + n when signal n ended it), or 0 when detached.
+
+    In the foreground the container is deleted afterwards, unless `keep`. Without `no_subreaper`
+    the container's orphans become our children, so that they are reaped (prctl(2)).
+    """
+    watch = None
+    if not detach:
+        from pyoci.lifecycle.foreground import Foreground
+
+        if not no_subreaper:
+            lib.shim_prctl(PR_SET_CHILD_SUBREAPER, 1)
+        watch = Foreground()
+    try:
+        making = creation.make(
+            settings, container_id, options, gated=False, detached=detach, trace=trace
+        )
+        init = making.init
+        assert init
+        try:
+            if watch and making.master >= 0:
+                watch.attach(making.master)
+            begin(making.container, init, init.answer, settings.warn)
+        except BaseException:
+            _discard(settings, making, container_id)
+            raise
+        if not watch:
+            making.close()
+            return 0
+        making.container.close()  # the lock: others may now signal, pause or exec
+        status = watch.wait(init.pid, init.pidfd)
+        init.pid = 0
+    finally:
+        if watch:
+            watch.close()
+    if not keep:
+        ended = store.load(settings.root, container_id, lock=True)
+        delete.remove(ended, settings)
+    making.close()
+    return status
+
+
+def _discard(settings: Settings, making: creation.Making, container_id: str) -> None:
+    """Remove a container that could not be started: nobody has been told of it."""
+    assert making.init
+    making.init.destroy()
+    delete.remove(making.container, settings)
+    if making.master >= 0:
+        os.close(making.master)

@@ -1,0 +1,158 @@
+"""Starting a created container: the word at the gate, and the hooks on both sides of it."""
+
+from __future__ import annotations
+
+import os
+from _socket import AF_UNIX, SOCK_SEQPACKET, socket
+
+from pyoci.bundle import document
+from pyoci.errors import Error
+from pyoci.lifecycle import init as executor
+from pyoci.lifecycle import store
+from pyoci.lifecycle.create import hook_state
+from pyoci.plan.compile import Plan
+from pyoci.plan.steps import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyoci.lifecycle.settings import Settings
+
+
+def start(settings: Settings, container_id: str) -> None:
+    """runtime.md#start: the program runs when this returns."""
+    container = store.load(settings.root, container_id, lock=True)
+    try:
+        status = container.status()
+        if status != "created":
+            raise _wrong_state(container_id, status)
+        init = _connect(container, settings)
+        try:
+            begin(container, init, lambda: init.control.send(b"start"), settings.warn)
+        finally:
+            init.close()
+        os.unlink("start", dir_fd=container.descriptor)
+    finally:
+        container.close()
+
+
+def _wrong_state(container_id: str, status: str) -> Error:
+    if status == "running":
+        message = f"cannot start container {container_id}: it is already running"
+    elif status == "stopped":
+        message = f"cannot start container {container_id}: it has stopped"
+    else:
+        message = f"cannot start container {container_id}: it is {status}, not created"
+    return Error(message, code="wrong-state")
+
+
+def _connect(container: store.Container, settings: Settings) -> executor.Init:
+    """A conversation with the process at the gate, as `create` had one before."""
+    connection = socket(AF_UNIX, SOCK_SEQPACKET)
+    try:
+        connection.connect(container.socket_path())
+    except OSError as error:
+        connection.close()
+        raise Error(
+            f"nobody waits for the start of container {container.id}: "
+            + os.strerror(error.errno or 0).lower(),
+            code="wrong-state",
+            errno=error.errno or 0,
+        ) from None
+    plan = Plan()
+    plan.steps = _recalled_steps(container)
+    init = executor.Init(plan, connection, settings.warn)
+    init.pid = container.state["pid"]
+    return init
+
+
+def _recalled_steps(container: store.Container) -> list[Step]:
+    entries = document.parse(container.read("steps.json"), "steps.json")
+    assert isinstance(entries, list)
+    steps = [Step("gate", "", ("",)) for _ in range(entries[-1][0] + 1)]
+    for index, op, pointer, args in entries:
+        steps[index] = Step(op, pointer, tuple(args))
+    return steps
+
+
+def begin(
+    container: store.Container,
+    init: executor.Init,
+    say_start: Callable[[], object],
+    warn: Callable[[str], None],
+) -> None:
+    """From `created` to `running`: startContainer hooks, the word, the program, poststart hooks. A
+    failure kills the process: the container is stopped, and delete removes it."""
+    state = container.state
+    try:
+        if state["hooks"].get("startContainer"):
+            _start_hooks(container, warn)
+        say_start()
+        while True:
+            report = init.receive()
+            if report is None:
+                break
+            if report.kind == executor.DESCRIPTOR:
+                hand_listener(container, report.descriptor)
+            init.answer()
+        state["phase"] = "running"
+        container.save()
+        if state["hooks"].get("poststart"):
+            from pyoci.lifecycle import hooks
+
+            described = hook_state(state, "running", state["pid"])
+            hooks.run(state["hooks"], "poststart", described, directory=state["bundle"], warn=warn)
+    except BaseException:
+        _kill(state["pid"])
+        raise
+
+
+def _start_hooks(container: store.Container, warn: Callable[[str], None]) -> None:
+    from pyoci.lifecycle import hooks
+    from pyoci.lifecycle.joining import Joined
+
+    state = container.state
+    joined = Joined(state["pid"])
+    try:
+        described = hook_state(state, "created", joined.inner_pid)
+        hooks.run(
+            state["hooks"],
+            "startContainer",
+            described,
+            directory=state["bundle"],
+            warn=warn,
+            joined=joined,
+            environment=state["environment"],
+        )
+    finally:
+        joined.close()
+
+
+def hand_listener(container: store.Container, descriptor: int) -> None:
+    """Send the seccomp notify descriptor with the container process state (config-linux.md#seccomp)."""
+    from pyoci.lifecycle import handover
+
+    state = container.state
+    path, metadata = state["seccomp_listener"]
+    described = hook_state(state, "creating", state["pid"])
+    message = {
+        "ociVersion": described["ociVersion"],
+        "fds": ["seccompFd"],
+        "pid": state["pid"],
+        "metadata": metadata,
+        "state": described,
+    }
+    connection = handover.connect(path, "/linux/seccomp/listenerPath")
+    try:
+        handover.send_descriptor(connection, descriptor, document.dump(message, 0).encode())
+    finally:
+        connection.close()
+        os.close(descriptor)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, 9)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,253 @@
+"""The state directory: one directory a container, its state file, and its lock.
+
+    ROOT/ID/state.json   what pyoci knows; replaced as a whole, so that readers need no lock
+    ROOT/ID/config.json  the configuration as it was at create: later edits have no effect
+    ROOT/ID/start        the socket at which a created container waits
+
+The lock is flock(2) on the directory itself: it goes with the process that holds it.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EAGAIN, ENOENT, ENOTDIR
+from fcntl import LOCK_EX, LOCK_NB, flock
+from time import monotonic, sleep
+
+from pyoci.bundle import document
+from pyoci.errors import Error
+from pyoci.host import procfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+LOCK_SECONDS = 30.0
+_ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+
+
+def check_id(container_id: str) -> None:
+    """Refuse what can't be, or mustn't become, the name of a directory."""
+    if not container_id or container_id in (".", "..") or not _ALLOWED.issuperset(container_id):
+        raise Error(
+            f"{_shortened(container_id)!r} is an invalid container ID",
+            code="usage",
+            hint="letters, digits, '_', '+', '-' and '.' make one; '.' and '..' are none",
+        )
+    if len(container_id) > 255:
+        raise Error(
+            f"the container ID {_shortened(container_id)!r} has {len(container_id)} characters",
+            code="usage",
+            hint="at most 255 make a file name",
+        )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 64 else text[:61] + "..."
+
+
+class Container:
+    """One container's directory, open, and its state.
+
+    state keys: version, id, bundle, rootfs, created (RFC 3339), owner, annotations, ociVersion,
+    phase (creating, created, running), pid and start_time (clock ticks after boot, both 0 until
+    the process is there), boot (boot id), cgroup (Manager.record()), hooks, terminal
+    """
+
+    __slots__ = ("descriptor", "id", "path", "state")
+
+    def __init__(self, path: str, container_id: str, descriptor: int, state: dict[str, Any]) -> None:
+        self.path = path
+        self.id = container_id
+        self.descriptor = descriptor
+        self.state = state
+
+    def close(self) -> None:
+        """Close the directory, and with it give the lock back."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def save(self) -> None:
+        """Replace the state file; a reader sees the old one or the new one."""
+        self.write("state.json", document.dump(self.state, 0).encode())
+
+    def write(self, name: str, data: bytes) -> None:
+        temporary = name + ".new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(temporary, flags, 0o600, dir_fd=self.descriptor)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+
+    def read(self, name: str) -> bytes:
+        return _read(name, self.descriptor)
+
+    def config(self) -> dict[str, Any]:
+        """The configuration as it was when the container was created."""
+        parsed = document.parse(self.read("config.json"), self.path + "/config.json")
+        assert isinstance(parsed, dict)
+        return parsed
+
+    def socket_path(self) -> str:
+        """The start socket by a path that always fits into a sockaddr_un's 108 bytes."""
+        return f"/proc/self/fd/{self.descriptor}/start"
+
+    def alive(self) -> bool:
+        """Whether the first process is still the one that was started: same boot, same start time."""
+        pid = self.state.get("pid") or 0
+        if not pid or self.state.get("boot") != procfs.boot_id():
+            return False
+        return procfs.is_alive(pid, self.state["start_time"])
+
+    def status(self) -> str:
+        """creating, created, running, paused or stopped (runtime.md#state), as things are now."""
+        phase: str = self.state["phase"]
+        if phase == "creating" and not self.state.get("pid"):
+            return "creating"
+        if not self.alive():
+            return "stopped"
+        if phase != "creating" and self._frozen():
+            return "paused"
+        return phase
+
+    def _frozen(self) -> bool:
+        from pyoci.cgroup import manager
+
+        return manager.load(self.state["cgroup"]).frozen()
+
+    def lock(self) -> None:
+        """Keep every other operation that changes this container out, until close()."""
+        deadline = monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                flock(self.descriptor, LOCK_EX | LOCK_NB)
+                return
+            except OSError as error:
+                if error.errno != EAGAIN:
+                    raise
+            if monotonic() > deadline:
+                raise Error(
+                    f"another operation has kept container {self.id} locked for {LOCK_SECONDS:.0f} s",
+                    code="busy",
+                    hint="look for a pyoci process that waits for a hook",
+                )
+            sleep(0.005)
+
+    def remove(self) -> None:
+        """Remove the directory and what pyoci put into it."""
+        for name in os.listdir(self.descriptor):
+            os.unlink(name, dir_fd=self.descriptor)
+        os.rmdir(self.path)
+
+
+def claim(root: str, container_id: str) -> Container:
+    """Make and lock the directory of a new container; the ID is taken from here on."""
+    check_id(container_id)
+    path = f"{root}/{container_id}"
+    try:
+        try:
+            os.mkdir(path, 0o711)
+        except FileNotFoundError:
+            os.makedirs(root, 0o711, exist_ok=True)
+            os.mkdir(path, 0o711)
+    except FileExistsError:
+        raise Error(
+            f"container with id {container_id} already exists: its state is in {path}",
+            code="exists",
+            hint=f"choose another id, or pyoci delete {container_id}",
+        ) from None
+    except OSError as error:
+        raise _no_access(root, error) from None
+    container = Container(path, container_id, _open(path), {})
+    container.lock()
+    return container
+
+
+def load(root: str, container_id: str, *, lock: bool = False) -> Container:
+    """An existing container; with `lock`, no other operation changes it meanwhile."""
+    check_id(container_id)
+    path = f"{root}/{container_id}"
+    while True:
+        try:
+            container = Container(path, container_id, _open(path), {})
+        except OSError as error:
+            if error.errno in (ENOENT, ENOTDIR):
+                raise _missing(root, container_id) from None
+            raise _no_access(path, error) from None
+        try:
+            if lock:
+                container.lock()
+                if not _same(path, container.descriptor):
+                    # It was deleted while we waited, and perhaps made anew: look again.
+                    container.close()
+                    continue
+            container.state = _parse(container)
+            return container
+        except BaseException:
+            container.close()
+            raise
+
+
+def _parse(container: Container) -> dict[str, Any]:
+    try:
+        data = container.read("state.json")
+    except FileNotFoundError:
+        raise Error(
+            f"container {container.id} has no state: its creation was interrupted",
+            code="not-found",
+            hint=f"pyoci delete --force {container.id} removes what is left",
+        ) from None
+    state = document.parse(data, container.path + "/state.json")
+    assert isinstance(state, dict)
+    return state
+
+
+def identifiers(root: str) -> list[str]:
+    """The names of all containers, sorted; none where the root doesn't exist."""
+    try:
+        return sorted(
+            entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")
+        )
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _no_access(root, error) from None
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _same(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _read(name: str, directory: int) -> bytes:
+    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
+    try:
+        return os.read(descriptor, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
+
+
+def _missing(root: str, container_id: str) -> Error:
+    return Error(
+        f"container {_shortened(container_id)} does not exist in {root}",
+        code="not-found",
+        hint="pyoci list shows those that do",
+    )
+
+
+def _no_access(path: str, error: OSError) -> Error:
+    return Error(
+        f"can't use {path} for the state: {os.strerror(error.errno or 0).lower()}",
+        code="permission",
+        errno=error.errno or 0,
+        hint="run as root, or give a directory of your own by --root",
+    )

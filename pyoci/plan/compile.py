@@ -1,0 +1,261 @@
+"""The order of things: from config.json to the whole plan of a container, or of a further process.
+
+    stage       (only with joined or time namespaces) join, then clone
+    early       die with the runtime, wait for the user's mappings, session, names, sysctls
+    filesystem  root, mounts - with a wait for the cgroup on the way -, devices, terminal
+    hooks       a wait, in which the runtime runs prestart, createRuntime and createContainer
+    change      read-only and masked paths, the change of root
+    process     working directory, program
+    gate        created; on start: limits, labels, user, capabilities, seccomp
+    execute     the program
+"""
+
+from __future__ import annotations
+
+from pyoci.errors import Error
+from pyoci.plan import steps
+from pyoci.plan.identity import compile_directory, compile_execute, compile_identity
+from pyoci.plan.kernel import NAMESPACES, SIGKILL
+from pyoci.plan.namespaces import Namespaces, compile_names, compile_stage, compile_sysctls, descriptor
+from pyoci.plan.rootfs import compile_change, compile_cover, compile_mounts, compile_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.plan.situation import Situation
+    from pyoci.plan.steps import Step
+
+# What the runtime is asked for at each wait.
+JOIN = "user mappings and cgroup"
+HOOKS = "hooks"
+START = "start"
+
+# Hooks that run while the container's process waits before its root has changed.
+EARLY_HOOKS = ("prestart", "createRuntime", "createContainer")
+
+# Properties that this version can't honour yet: an error is better than a container without them.
+UNSUPPORTED = ("intelRdt", "netDevices", "mountLabel")
+
+
+class Plan:
+    """Steps, and what the runtime has to have open for them.
+
+    clone_flags  namespaces to make with the process itself; 0 when a stage does it
+    staged       the first process only prepares, and clones the container's
+    descriptors  name -> host path: namespaces to open, mount trees to open for a user namespace
+    listener     whether the gate's socket is named `listener` among the descriptors
+    """
+
+    __slots__ = ("clone_flags", "descriptors", "listener", "staged", "steps")
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.clone_flags = 0
+        self.staged = False
+        self.descriptors: dict[str, str] = {}
+        self.listener = False
+
+    def pointer(self, index: int) -> str:
+        return self.steps[index].pointer if 0 <= index < len(self.steps) else ""
+
+
+def compile_container(
+    config: dict[str, Any], situation: Situation, *, bundle: str, rootfs: str
+) -> Plan:
+    """The plan of a container's first process (runtime.md#lifecycle, steps 2 to 8)."""
+    linux = config.get("linux") or {}
+    process = config["process"]
+    for name in UNSUPPORTED:
+        if linux.get(name):
+            raise Error(
+                f"linux.{name} can't be honoured by this version of pyoci",
+                code="not-supported",
+                pointer=f"/linux/{name}",
+                hint="remove it",
+            )
+    namespaces = Namespaces(config)
+    if not namespaces.has("mount"):
+        raise Error(
+            "there is no mount namespace, so the container's mounts would be the host's",
+            code="invalid-config",
+            pointer="/linux/namespaces",
+            hint='add {"type": "mount"}',
+        )
+    plan = Plan()
+    plan.staged = namespaces.staged
+    plan.clone_flags = 0 if plan.staged else namespaces.clone_flags
+    for kind, path in namespaces.joined.items():
+        plan.descriptors[descriptor(kind)] = path
+    plan.steps += compile_stage(namespaces, situation.privileged)
+    plan.steps += _early(config, namespaces, situation)
+    plan.steps += compile_root(config, rootfs)
+    plan.steps += compile_mounts(
+        config, namespaces, situation, bundle, plan.descriptors, _join(namespaces)
+    )
+    # Now, as the root may soon be read-only.
+    plan.steps.append(steps.make_directory("/process/cwd", path=process["cwd"], mode=0o755))
+    if process.get("terminal"):
+        plan.steps.append(_terminal(process, "/process", attach=1))
+    if any((config.get("hooks") or {}).get(kind) for kind in EARLY_HOOKS):
+        plan.steps.append(steps.wait_runtime("/hooks", reason=HOOKS))
+    plan.steps += compile_cover(config)
+    plan.steps += compile_change(config, situation.pivot)
+    plan.steps += _process(config, process, situation, "/process", namespaces.has("user"))
+    if situation.gated:
+        plan.listener = True
+        gate = [steps.gate("", listener="listener")]
+    else:
+        gate = _started()
+    index = _gate_index(plan.steps)
+    plan.steps[index:index] = gate
+    return plan
+
+
+def _started() -> list[Step]:
+    """The wait for the runtime's word, after which the process outlives the runtime."""
+    return [steps.wait_runtime("", reason=START), steps.die_with_parent("", signal=0)]
+
+
+def _gate_index(plan: list[Step]) -> int:
+    """Right after the program has been found: a missing one is create's error, not start's."""
+    for index in range(len(plan) - 1, -1, -1):
+        if plan[index].op == "find_program":
+            return index + 1
+    return len(plan)
+
+
+def _early(config: dict[str, Any], namespaces: Namespaces, situation: Situation) -> list[Step]:
+    plan: list[Step] = [steps.die_with_parent("", signal=SIGKILL)]
+    if namespaces.has("user"):
+        if "user" in namespaces.new:
+            # Before its mappings are written the process is nobody, and may do nothing.
+            # An unprivileged runtime can write them only for a process that it may trace, proc(5).
+            if not situation.privileged:
+                plan.append(steps.set_dumpable("/linux/uidMappings", value=1))
+            plan.append(steps.wait_runtime("/linux/uidMappings", reason=JOIN))
+            if not situation.privileged:
+                plan.append(steps.set_dumpable("/linux/uidMappings", value=0))
+        if _maps_root(config, namespaces):
+            if situation.privileged:
+                plan.append(steps.groups("/linux/namespaces", gids=[]))
+            plan.append(steps.user("/linux/namespaces", uid=0, gid=0))
+            # The kernel forgets it at every change of user, prctl(2).
+            plan.append(steps.die_with_parent("", signal=SIGKILL))
+    plan.append(steps.new_session("/process"))
+    if situation.keyring:
+        plan.append(
+            steps.session_keyring(
+                "/process", name="_ses." + situation.container_id,
+                label=config["process"].get("selinuxLabel") or "",
+            )
+        )  # fmt: skip
+    if "network" in namespaces.new:
+        plan.append(steps.loopback_up(namespaces.pointers["network"]))
+    plan += compile_names(config)
+    plan += compile_sysctls(config)
+    return plan
+
+
+def _maps_root(config: dict[str, Any], namespaces: Namespaces) -> bool:
+    if "user" in namespaces.joined:
+        return True
+    mappings = (config.get("linux") or {}).get("uidMappings") or ()
+    return any(mapping["containerID"] == 0 for mapping in mappings)
+
+
+def _join(namespaces: Namespaces) -> list[Step]:
+    """The wait until the process is in its cgroup, unless the one for the mappings was it, and the
+    cgroup namespace that then has this cgroup as its root."""
+    plan: list[Step] = []
+    if "user" not in namespaces.new:
+        plan.append(steps.wait_runtime("/linux/cgroupsPath", reason=JOIN))
+    if "cgroup" in namespaces.new:
+        plan.append(steps.unshare(namespaces.pointers["cgroup"], flags=NAMESPACES["cgroup"]))
+    return plan
+
+
+def _terminal(process: dict[str, Any], pointer: str, *, attach: int) -> Step:
+    size = process.get("consoleSize") or {}
+    user = process.get("user") or {}
+    return steps.terminal(
+        pointer + "/terminal", width=size.get("width", 0), height=size.get("height", 0), attach=attach,
+        uid=user.get("uid", 0), gid=-1,
+    )  # fmt: skip
+
+
+def _process(
+    config: dict[str, Any],
+    process: dict[str, Any],
+    situation: Situation,
+    pointer: str,
+    in_user_namespace: bool,
+) -> list[Step]:
+    """Everything from the working directory to the program itself."""
+    plan = compile_directory(process, pointer)
+    if any(key in process for key in ("scheduler", "ioPriority", "execCPUAffinity")) or any(
+        key in (config.get("linux") or {}) for key in ("personality", "memoryPolicy")
+    ):
+        from pyoci.plan.scheduling import compile_scheduling
+
+        plan += compile_scheduling(config, process, pointer)
+    # Inside a user namespace nobody may raise a hard limit: there the runtime sets them.
+    plan += compile_identity(process, situation, pointer, limits=not in_user_namespace)
+    plan.append(compile_execute(process, pointer))
+    return plan
+
+
+def compile_exec(
+    config: dict[str, Any], process: dict[str, Any], situation: Situation, *, kinds: int, user: bool
+) -> Plan:
+    """The plan of a further process in a running container, whose pidfd is named `process`.
+
+    kinds  CLONE_NEW* of the namespaces that differ from the runtime's
+    user   whether the user namespace is among them
+    """
+    plan = Plan()
+    plan.staged = True
+    add = plan.steps.append
+    add(steps.die_with_parent("", signal=SIGKILL))
+    add(steps.wait_runtime("/linux/cgroupsPath", reason=JOIN))
+    if kinds:
+        add(steps.join_process("/linux/namespaces", pidfd="process", kinds=kinds))
+    add(steps.clone("/process", flags=0))
+    add(steps.die_with_parent("", signal=SIGKILL))
+    if user:
+        add(steps.groups("/linux/namespaces", gids=[]))
+        add(steps.user("/linux/namespaces", uid=0, gid=0))
+        add(steps.die_with_parent("", signal=SIGKILL))
+    add(steps.new_session("/process"))
+    if situation.keyring:
+        label = process.get("selinuxLabel") or ""
+        name = "_ses." + situation.container_id
+        add(steps.session_keyring("/process", name=name, label=label))
+    if process.get("terminal"):
+        add(_terminal(process, "/process", attach=0))
+    body = _process(config, process, situation, "/process", user)
+    index = _gate_index(body)
+    plan.steps += [*body[:index], *_started(), *body[index:]]
+    return plan
+
+
+def compile_hook(
+    hook: dict[str, Any], pointer: str, *, kinds: int, user: bool, environment: list[str]
+) -> Plan:
+    """The plan of a hook; with `kinds`, inside the namespaces of the process named `process`."""
+    plan = Plan()
+    add = plan.steps.append
+    add(steps.die_with_parent("", signal=SIGKILL))
+    if kinds:
+        plan.staged = True
+        add(steps.join_process(pointer, pidfd="process", kinds=kinds))
+        add(steps.clone(pointer, flags=0))
+        add(steps.die_with_parent("", signal=SIGKILL))
+    if user:
+        add(steps.user(pointer, uid=0, gid=0))
+        add(steps.die_with_parent("", signal=SIGKILL))
+    add(steps.close_descriptors(pointer, first=3))
+    argv = hook.get("args") or [hook["path"]]
+    add(steps.find_program(pointer + "/path", name=hook["path"], search=[]))
+    add(steps.execute(pointer + "/path", argv=argv, env=environment, home_of=-1))
+    return plan
