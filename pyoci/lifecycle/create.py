@@ -145,9 +145,7 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
     config, settings = making.bundle.config, making.settings
     linux = config.get("linux") or {}
     where = layout.detect()
-    making.cgroup = manager.new(
-        where, linux.get("cgroupsPath"), container_id, settings.cgroup_manager
-    )
+    making.cgroup = manager.new(where, linux.get("cgroupsPath"), container_id, settings.cgroup_manager)
     situation = making.situation = Situation(container_id)
     situation.gated = gated
     situation.pivot = not making.options.no_pivot
@@ -235,9 +233,7 @@ def _first_state(making: Making, container_id: str) -> dict[str, Any]:
     }
 
 
-def _spawn(
-    making: Making, gated: bool, trace: Callable[[Step, int], None] | None
-) -> None:
+def _spawn(making: Making, gated: bool, trace: Callable[[Step, int], None] | None) -> None:
     """Start the executor, and do what can be done beside it while it works."""
     plan, cgroup = making.plan, making.cgroup
     opened: dict[str, int] = {}
@@ -430,9 +426,7 @@ def _run_hooks(making: Making) -> None:
         joined = Joined(init.pid)
         try:
             described = hook_state(state, "creating", joined.inner_pid)
-            hooks.run(
-                entries, "createContainer", described, directory=directory, warn=warn, joined=joined
-            )
+            hooks.run(entries, "createContainer", described, directory=directory, warn=warn, joined=joined)
         finally:
             joined.close()
 

@@ -230,7 +230,11 @@ def _diagnosed(plan: list[Step], step: Step, error: Error, report: Report, pid: 
         return error
     try:
         message, hint = diagnose.explain(
-            root, str(name), cwd=str(cwd), error=report.error, search=tuple(search)  # type: ignore[arg-type]
+            root,
+            str(name),
+            cwd=str(cwd),
+            error=report.error,
+            search=tuple(search),  # type: ignore[arg-type]
         )
     finally:
         os.close(root)

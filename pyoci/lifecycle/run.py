@@ -43,9 +43,7 @@ def run(
             lib.shim_prctl(PR_SET_CHILD_SUBREAPER, 1)
         watch = Foreground()
     try:
-        making = creation.make(
-            settings, container_id, options, gated=False, detached=detach, trace=trace
-        )
+        making = creation.make(settings, container_id, options, gated=False, detached=detach, trace=trace)
         init = making.init
         assert init
         try:

@@ -31,9 +31,7 @@ class CapabilitySets:
         self.ambient = self.bounding = self.effective = self.inheritable = self.permitted = 0
 
 
-def compile_capabilities(
-    capabilities: dict[str, Any], situation: Situation, pointer: str
-) -> CapabilitySets:
+def compile_capabilities(capabilities: dict[str, Any], situation: Situation, pointer: str) -> CapabilitySets:
     """The masks of process.capabilities. A name the kernel doesn't know and one the runtime can't
     grant are left out with a warning, as config.md#process asks."""
     result = CapabilitySets()

@@ -1,13 +1,13 @@
 """The order of things: from config.json to the whole plan of a container, or of a further process.
 
-    stage       (only with joined or time namespaces) join, then clone
-    early       die with the runtime, wait for the user's mappings, session, names, sysctls
-    filesystem  root, mounts - with a wait for the cgroup on the way -, devices, terminal
-    hooks       a wait, in which the runtime runs prestart, createRuntime and createContainer
-    change      read-only and masked paths, the change of root
-    process     working directory, program
-    gate        created; on start: limits, labels, user, capabilities, seccomp
-    execute     the program
+stage       (only with joined or time namespaces) join, then clone
+early       die with the runtime, wait for the user's mappings, session, names, sysctls
+filesystem  root, mounts - with a wait for the cgroup on the way -, devices, terminal
+hooks       a wait, in which the runtime runs prestart, createRuntime and createContainer
+change      read-only and masked paths, the change of root
+process     working directory, program
+gate        created; on start: limits, labels, user, capabilities, seccomp
+execute     the program
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ class Plan:
         return self.steps[index].pointer if 0 <= index < len(self.steps) else ""
 
 
-def compile_container(
-    config: dict[str, Any], situation: Situation, *, bundle: str, rootfs: str
-) -> Plan:
+def compile_container(config: dict[str, Any], situation: Situation, *, bundle: str, rootfs: str) -> Plan:
     """The plan of a container's first process (runtime.md#lifecycle, steps 2 to 8)."""
     linux = config.get("linux") or {}
     process = config["process"]
@@ -90,9 +88,7 @@ def compile_container(
     plan.steps += compile_stage(namespaces, situation.privileged)
     plan.steps += _early(config, namespaces, situation)
     plan.steps += compile_root(config, rootfs)
-    plan.steps += compile_mounts(
-        config, namespaces, situation, bundle, plan.descriptors, _join(namespaces)
-    )
+    plan.steps += compile_mounts(config, namespaces, situation, bundle, plan.descriptors, _join(namespaces))
     # Now, as the root may soon be read-only.
     plan.steps.append(steps.make_directory("/process/cwd", path=process["cwd"], mode=0o755))
     if process.get("terminal"):

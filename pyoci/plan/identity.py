@@ -65,9 +65,7 @@ def compile_identity(
     ]
     if limits:
         for index, resource, soft, hard in rlimit_values(process):
-            plan.append(
-                steps.rlimit(f"{pointer}/rlimits/{index}", resource=resource, soft=soft, hard=hard)
-            )
+            plan.append(steps.rlimit(f"{pointer}/rlimits/{index}", resource=resource, soft=soft, hard=hard))
     if uid != 0:
         plan.append(steps.stdio_owner(here, uid=uid, gid=gid))
     capabilities = process.get("capabilities")
@@ -117,9 +115,7 @@ def _privileges(
     if process.get("noNewPrivileges"):
         early.append(steps.no_new_privileges(pointer + "/noNewPrivileges"))
     if situation.filter:
-        load = steps.seccomp(
-            "/linux/seccomp", filter=situation.filter, flags=situation.filter_flags
-        )
+        load = steps.seccomp("/linux/seccomp", filter=situation.filter, flags=situation.filter_flags)
         (late if process.get("noNewPrivileges") else early).append(load)
     return early, late
 

@@ -75,9 +75,7 @@ def _first(propagation: list[int]) -> int:
     return propagation[0] if propagation else 0
 
 
-def _filesystem(
-    pointer: str, kind: str, source: str, target: str, options: mount_options.Options
-) -> Step:
+def _filesystem(pointer: str, kind: str, source: str, target: str, options: mount_options.Options) -> Step:
     return steps.mount_filesystem(
         pointer, type=kind, source=source, target=target, options=options.data,
         superblock=options.superblock, attrs=options.set, propagation=_first(options.propagation),
@@ -150,14 +148,10 @@ def _cgroup(
             plan.append(_own_cgroup(pointer, cgroups.paths[name], place, options))
         if "," in name:
             for controller in name.split(","):
-                plan.append(
-                    steps.make_symlink(pointer, value=name, path=f"{target}/{controller}", replace=0)
-                )
+                plan.append(steps.make_symlink(pointer, value=name, path=f"{target}/{controller}", replace=0))
     if options.set & MOUNT_ATTR_RDONLY:
         plan.append(
-            steps.remount(
-                pointer, target=target, superblock=0, set=MOUNT_ATTR_RDONLY, clear=0, options=[]
-            )
+            steps.remount(pointer, target=target, superblock=0, set=MOUNT_ATTR_RDONLY, clear=0, options=[])
         )
     return plan
 

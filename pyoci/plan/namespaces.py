@@ -69,9 +69,7 @@ def compile_stage(namespaces: Namespaces, privileged: bool) -> list[Step]:
     # joined a user namespace it may enter only that one's. Another user must go there first.
     order = sorted(namespaces.joined, key=lambda kind: (kind == "user") == privileged)
     plan = [
-        steps.join_namespace(
-            namespaces.pointers[kind] + "/path", fd=descriptor(kind), kind=NAMESPACES[kind]
-        )
+        steps.join_namespace(namespaces.pointers[kind] + "/path", fd=descriptor(kind), kind=NAMESPACES[kind])
         for kind in order
     ]
     if "time" in namespaces.new:

@@ -41,9 +41,7 @@ MEMORY_FLAGS = {
 }
 
 
-def compile_scheduling(
-    config: dict[str, Any], process: dict[str, Any], pointer: str
-) -> list[Step]:
+def compile_scheduling(config: dict[str, Any], process: dict[str, Any], pointer: str) -> list[Step]:
     """The steps for whichever of these properties are there."""
     plan: list[Step] = []
     linux = config.get("linux") or {}

@@ -23,9 +23,7 @@ BASE = {
 
 ABSOLUTE = st.text(st.sampled_from("abc/"), min_size=1, max_size=8).map(lambda text: "/" + text)
 OPTIONS = st.lists(
-    st.sampled_from(
-        sorted({*mount_options.ATTRIBUTES, *mount_options.PROPAGATION, "size=1k", "mode=755"})
-    ),
+    st.sampled_from(sorted({*mount_options.ATTRIBUTES, *mount_options.PROPAGATION, "size=1k", "mode=755"})),
     max_size=4,
 )
 FILESYSTEM = st.fixed_dictionaries(
@@ -45,16 +43,18 @@ BIND = st.fixed_dictionaries(
         ).map(lambda options: ["rbind", *options]),
     }
 )
-NAMESPACES = st.lists(
-    st.sampled_from(sorted(kernel.NAMESPACES)), unique=True, max_size=8
-).flatmap(
-    lambda kinds: st.tuples(
-        *[
-            st.sampled_from([{"type": kind}, {"type": kind, "path": f"/proc/1/ns/{kind}"}])
-            for kind in kinds
-        ]
+NAMESPACES = (
+    st.lists(st.sampled_from(sorted(kernel.NAMESPACES)), unique=True, max_size=8)
+    .flatmap(
+        lambda kinds: st.tuples(
+            *[
+                st.sampled_from([{"type": kind}, {"type": kind, "path": f"/proc/1/ns/{kind}"}])
+                for kind in kinds
+            ]
+        )
     )
-).map(lambda entries: [{"type": "mount"}, *(e for e in entries if e["type"] != "mount")])
+    .map(lambda entries: [{"type": "mount"}, *(e for e in entries if e["type"] != "mount")])
+)
 
 
 @st.composite
@@ -67,20 +67,23 @@ def configs(draw: st.DrawFn) -> dict:
         "gidMappings": mapping,
         "maskedPaths": draw(st.lists(ABSOLUTE, max_size=3)),
         "readonlyPaths": draw(st.lists(ABSOLUTE, max_size=3)),
-        "sysctl": draw(st.dictionaries(st.sampled_from(["net.ipv4.ip_forward", "kernel.msgmax"]), st.just("1"))),
+        "sysctl": draw(
+            st.dictionaries(st.sampled_from(["net.ipv4.ip_forward", "kernel.msgmax"]), st.just("1"))
+        ),
         "rootfsPropagation": draw(st.sampled_from(["", "shared", "rslave", "private"])),
     }
     names = st.lists(st.sampled_from(capabilities.NAMES), max_size=5)
     process = {
         "terminal": draw(st.booleans()),
         "cwd": "/work",
-        "args": draw(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1)),
+        "args": draw(
+            st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1)
+        ),
         "env": draw(st.lists(st.sampled_from(["PATH=/bin", "HOME=/x", "A=b"]), unique=True)),
         "user": {"uid": draw(st.integers(0, 2**32 - 2)), "gid": 5, "additionalGids": [1, 2]},
         "noNewPrivileges": draw(st.booleans()),
         "capabilities": {
-            kind: draw(names)
-            for kind in ("bounding", "effective", "permitted", "inheritable", "ambient")
+            kind: draw(names) for kind in ("bounding", "effective", "permitted", "inheritable", "ambient")
         },
         "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 2**64 - 1, "hard": 2**64 - 1}],
     }
@@ -102,7 +105,9 @@ def situations(draw: st.DrawFn) -> Situation:
     situation.pivot = draw(st.booleans())
     situation.privileged = draw(st.booleans())
     situation.filter = draw(st.sampled_from([b"", b"\0" * 16]))
-    situation.cgroups = CgroupView("", {"memory": "/m", "cpu,cpuacct": "/c"}, {"memory": "/m/x", "cpu,cpuacct": "/c/x"})
+    situation.cgroups = CgroupView(
+        "", {"memory": "/m", "cpu,cpuacct": "/c"}, {"memory": "/m/x", "cpu,cpuacct": "/c/x"}
+    )
     return situation
 
 
@@ -161,8 +166,19 @@ def test_what_is_encoded_is_what_was_compiled(config: dict, situation: Situation
     descriptors = {name: 100 + n for n, name in enumerate([*plan.descriptors, "listener"])}
     data = encode.encode(plan.steps, descriptors)
     assert decode(data) == [
-        (step.op, tuple(descriptors[a] if k == "fd" and a else -1 if k == "fd" else list(a) if k in ("strs", "ids") else a
-                        for a, k in zip(step.args, TABLE[step.op][3], strict=True)))
+        (
+            step.op,
+            tuple(
+                descriptors[a]
+                if k == "fd" and a
+                else -1
+                if k == "fd"
+                else list(a)
+                if k in ("strs", "ids")
+                else a
+                for a, k in zip(step.args, TABLE[step.op][3], strict=True)
+            ),
+        )
         for step in plan.steps
     ]
 
@@ -215,7 +231,9 @@ def test_mounts_keep_their_order() -> None:
     mounts = [{"destination": f"/m{n}", "type": "tmpfs", "source": "tmpfs"} for n in range(9)]
     plan = plan_of(changed(mounts=mounts))
     names = TABLE["mount_filesystem"][2]
-    targets = [dict(zip(names, s.args, strict=True))["target"] for s in plan.steps if s.op == "mount_filesystem"]
+    targets = [
+        dict(zip(names, s.args, strict=True))["target"] for s in plan.steps if s.op == "mount_filesystem"
+    ]
     assert targets == [f"/m{n}" for n in range(9)]
 
 
@@ -267,7 +285,9 @@ def test_root_enters_a_joined_user_namespace_last_and_others_first() -> None:
     for privileged, expected in ((True, ["network", "user"]), (False, ["user", "network"])):
         situation.privileged = privileged
         plan = plan_of(changed(linux__namespaces=entries), situation)
-        joined = [step.args[0].removeprefix("namespace:") for step in plan.steps if step.op == "join_namespace"]
+        joined = [
+            step.args[0].removeprefix("namespace:") for step in plan.steps if step.op == "join_namespace"
+        ]
         assert joined == expected
 
 
@@ -275,7 +295,9 @@ def test_capabilities_nobody_can_grant_are_left_out_with_a_warning() -> None:
     situation = Situation()
     situation.bounding = 1 << 10
     situation.last_capability = 38
-    sets = {kind: ["CAP_NET_BIND_SERVICE", "CAP_CHOWN", "CAP_BPF", "CAP_X"] for kind in ("bounding", "permitted")}
+    sets = {
+        kind: ["CAP_NET_BIND_SERVICE", "CAP_CHOWN", "CAP_BPF", "CAP_X"] for kind in ("bounding", "permitted")
+    }
     result = capabilities.compile_capabilities(sets, situation, "/process/capabilities")
     assert result.bounding == 1 << 10
     assert len(situation.warnings) == 6
