@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
-import secrets
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from conformance import bundle, hooks, host, lifecycle, probe
-from conformance.harness import World
-from conformance.registry import MUST, Outcome, judge, requirements
+from conformance import host
+from conformance.registry import MUST, Outcome
 from conformance.runtime import Runtime
-
-SUBJECTS = (lifecycle, hooks)
+from conformance.suite import Suite, requirements
 
 
 def arguments() -> argparse.Namespace:
@@ -58,19 +54,10 @@ def summary(outcomes: list[Outcome]) -> str:
 
 def hold_to_specification(path: str, only: list[str], as_json: bool, scratch: Path) -> bool:
     """Try the requirements and report. True if no MUST failed."""
-    template = scratch / "rootfs"
-    bundle.make_rootfs(template, probe.build())
     runtime = Runtime(path, scratch)
-    token = f"cf{secrets.token_hex(3)}"
-    numbers = itertools.count(1)
-
-    def make_world() -> World:
-        number = next(numbers)
-        return World(runtime, template, scratch / str(number), f"{token}-{number}")
-
     outcomes: list[Outcome] = []
     try:
-        for outcome in judge(requirements(only), make_world):
+        for outcome in Suite(scratch).hold(runtime, only):
             outcomes.append(outcome)
             if not as_json:
                 show_outcome(outcome)

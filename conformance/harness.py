@@ -9,7 +9,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from conformance import bundle, host
+from conformance import bundle, cgroups, host
 from conformance.registry import Violation, check
 
 TYPE_CHECKING = False
@@ -228,9 +228,13 @@ class World:
     def leftovers(self) -> list[str]:
         """What is there now of containers that should be gone, without removing anything."""
         found = [host.describe(pid) for pid in self._strays() if host.alive(pid)]
-        found += [f"mount {point}" for point in self._own_mounts()]
-        found += [f"cgroup {path}" for path in host.cgroups_named(self.token)]
+        found += self.leftovers_mounts()
+        found += [f"cgroup {path}" for path in cgroups.named(self.token)]
         return found + self._state()
+
+    def leftovers_mounts(self) -> list[str]:
+        """Mounts of this world's containers in the runtime's and the host's mount namespace."""
+        return [f"mount {point}" for point in self._own_mounts()]
 
     def _strays(self) -> list[int]:
         known = {helper.pid for helper in self.helpers} | {os.getpid(), self.runtime.cell}
@@ -255,7 +259,7 @@ class World:
         return [point for point in points if str(self.scratch) in point or self.token in point]
 
     def _mounts(self) -> list[str]:
-        found = [f"mount {point}" for point in self._own_mounts()]
+        found = self.leftovers_mounts()
         for point in reversed(host.mount_points()):
             if str(self.scratch) in point or self.token in point:
                 host.unmount(point)
@@ -263,7 +267,7 @@ class World:
 
     def _cgroups(self) -> list[str]:
         found = []
-        for path in host.cgroups_named(self.token):
+        for path in cgroups.named(self.token):
             found.append(f"cgroup {path}")
             path.rmdir()
         return found

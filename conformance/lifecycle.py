@@ -8,7 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from conformance import bundle, host
+from conformance import bundle, cgroups, host
 from conformance.harness import World, refused, succeeds
 from conformance.registry import SHOULD, check, equal, requirement
 
@@ -200,7 +200,7 @@ def create_makes_the_resources(world: World) -> None:
     outer, inner = world.runtime.namespaces(), host.namespaces(container.pid)
     for kind in ("pid", "net", "ipc", "uts", "mnt"):
         check(inner[kind] != outer[kind], f"the created process is in the runtime's {kind} namespace")
-    paths = host.cgroups_named(container.id)
+    paths = cgroups.named(container.id)
     check(paths, "the container has no cgroup of its own")
 
 
@@ -433,7 +433,7 @@ def delete_of_created_is_an_error(world: World) -> None:
 def delete_removes_everything(world: World) -> None:
     """`delete` removes what `create` made: processes, mounts, cgroups, the state."""
     container = world.container().holding("--fork")
-    paths = host.cgroups_named(container.id)
+    paths = cgroups.named(container.id)
     check(paths, "the container had no cgroup")
     succeeds(container.kill("TERM"))
     container.wait()
@@ -475,7 +475,7 @@ def delete_spares_files_and_namespaces_of_others(world: World) -> None:
 @requirement("runtime.md#delete")
 def delete_spares_an_older_cgroup(world: World) -> None:
     """`delete` does not remove a cgroup that was there before the container."""
-    older = [top / world.token for top in set(host.hierarchies().values()) if top.is_dir()]
+    older = [top / world.token for top in set(cgroups.hierarchies().values()) if top.is_dir()]
     for path in older:
         path.mkdir(exist_ok=True)
     try:
@@ -487,7 +487,7 @@ def delete_spares_an_older_cgroup(world: World) -> None:
         inner = [str(path / "inner") for path in older if (path / "inner").exists()]
         equal(inner, [], "cgroups made by create and not removed")
     finally:
-        for path in host.cgroups_named(world.token):
+        for path in cgroups.named(world.token):
             path.rmdir()
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     from conformance.harness import World
 
@@ -79,10 +79,9 @@ def requirement(
     return register
 
 
-def requirements(only: Iterable[str] = ()) -> list[Requirement]:
-    """All requirements in the order of their definition, or those whose name contains one of `only`."""
-    wanted = list(only)
-    return [r for r in _all.values() if not wanted or any(part in r.name for part in wanted)]
+def registered() -> list[Requirement]:
+    """All requirements of the modules that were imported."""
+    return list(_all.values())
 
 
 def check(condition: object, message: str) -> None:
@@ -96,27 +95,25 @@ def equal(found: object, expected: object, what: str) -> None:
     check(found == expected, f"{what}: expected {expected!r}, found {found!r}")
 
 
-def judge(chosen: Iterable[Requirement], make_world: Callable[[], World]) -> Iterator[Outcome]:
-    """Try each requirement in a world of its own.
+def judge(one: Requirement, world: World) -> Outcome:
+    """Try a requirement in a world of its own.
 
     What a runtime leaves behind after a requirement it otherwise met is a violation too.
     """
-    for one in chosen:
-        began = time.monotonic()
-        world = make_world()
-        result, detail = "pass", ""
-        try:
-            one.test(world)
-        except Skip as reason:
-            result, detail = "skip", str(reason)
-        except Violation as violation:
-            result, detail = "fail", str(violation)
-        except Exception:
-            result, detail = "fail", traceback.format_exc()
-        finally:
-            leftovers = world.close()
-        if leftovers and result == "pass":
-            result, detail = "fail", "left behind: " + "; ".join(leftovers)
-        deviation = one.deviations.get(world.runtime.kind) if result == "fail" else None
-        seconds = time.monotonic() - began
-        yield Outcome(one.name, one.section, one.level, one.text, result, detail, seconds, deviation)
+    began = time.monotonic()
+    result, detail = "pass", ""
+    try:
+        one.test(world)
+    except Skip as reason:
+        result, detail = "skip", str(reason)
+    except Violation as violation:
+        result, detail = "fail", str(violation)
+    except Exception:
+        result, detail = "fail", traceback.format_exc()
+    finally:
+        leftovers = world.close()
+    if leftovers and result == "pass":
+        result, detail = "fail", "left behind: " + "; ".join(leftovers)
+    deviation = one.deviations.get(world.runtime.kind) if result == "fail" else None
+    seconds = time.monotonic() - began
+    return Outcome(one.name, one.section, one.level, one.text, result, detail, seconds, deviation)

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from conformance import host
+from conformance import cgroups, host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ class Runtime:
         self.version = self._ask_version()
         # What the binary calls itself, which a wrapper or a copy under another name doesn't change.
         self.kind = self.version.split()[0] if self.version else self.name
-        if self.kind == "crun" and host.layout() == "hybrid":
+        if self.kind == "crun" and cgroups.layout() == "hybrid":
             # crun refuses any machine with both kinds of hierarchies: it gets a private mount namespace
             # without the unified one.
-            self._build_cell(host.hierarchies()[""])
+            self._build_cell(cgroups.hierarchies()[""])
 
     def _ask_version(self) -> str:
         done = subprocess.run([self.path, "--version"], capture_output=True, text=True, timeout=30, check=False)
@@ -86,16 +86,18 @@ class Runtime:
             os.close(self._cell_namespace)
             self._cell.communicate()
 
-    def _enter_cell(self, directory: str) -> Callable[[], None] | None:
+    def _preparation(self, directory: str, before: Callable[[], None] | None) -> Callable[[], None] | None:
+        """What the new process does before it becomes the runtime's, if anything."""
         if self._cell is None:
-            return None
-        descriptor = self._cell_namespace
+            return before
 
-        def enter() -> None:
-            host.setns(descriptor, host.CLONE_NEWNS)
+        def prepare() -> None:
+            host.setns(self._cell_namespace, host.CLONE_NEWNS)
             os.chdir(directory)
+            if before is not None:
+                before()
 
-        return enter
+        return prepare
 
     def call(
         self,
@@ -104,9 +106,10 @@ class Runtime:
         stdin: int = subprocess.DEVNULL,
         pass_fds: tuple[int, ...] = (),
         environment: dict[str, str] | None = None,
+        before: Callable[[], None] | None = None,
         time_limit: float = TIME_LIMIT,
     ) -> Done:
-        """Run `runtime --root ROOT WORDS`.
+        """Run `runtime --root ROOT WORDS`, after `before` in its process.
 
         Output goes to files, not pipes: a container keeps them open long after its `create` returned.
         """
@@ -125,7 +128,7 @@ class Runtime:
                 stderr=err_file,
                 pass_fds=pass_fds,
                 start_new_session=True,
-                preexec_fn=self._enter_cell(cwd),
+                preexec_fn=self._preparation(cwd, before),
             )
             try:
                 status = process.wait(time_limit)

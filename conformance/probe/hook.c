@@ -47,6 +47,9 @@ void record_hook(const char *log, const char *name, int argc, char **argv)
         fprintf(stderr, "probe: %s: %s\n", log, strerror(errno));
         exit(125);
     }
+    /* One write for the whole line: hooks that run at the same time must not mix theirs. */
+    static char line[1 << 20];
+    setvbuf(json_out, line, _IOFBF, sizeof line);
     json_open(NULL, '{');
     json_text("hook", name);
     json_bytes("input", input, length);
