@@ -59,7 +59,7 @@ test-system: build
 ## make bench          pyoci beside runc and crun: time, CPU, memory
 bench: build
 	@.ci/install test
-	@$(BIN)/python tests/bench/bench.py --pyoci $(BIN)/pyoci
+	@$(BIN)/python tests/bench/bench.py
 
 ## make install PREFIX=/usr/local      PREFIX/bin/pyoci and PREFIX/lib/pyoci, on their own
 PREFIX ?= /usr/local
