@@ -45,10 +45,11 @@ def render_c(protocol: dict[str, int], steps: dict[str, Any]) -> str:
               "#define STEP_SIGNATURES { \\"]
     for name, step in steps.items():
         lines.append(f'    [STEP_{name.upper()}] = "{"".join(codes[k] for k in step["args"].values())}", \\')
-    lines += ["}", "#define STEP_HANDLERS { \\"]
-    lines += [f"    [STEP_{name.upper()}] = run_{name}, \\" for name in steps]
-    lines += ["}", ""]
-    return "\n".join(lines)
+    lines += ["}", "", "/* The handlers, and the cases of a switch that calls them with `arguments`. */"]
+    lines += [f"int run_{name}(const struct step_{name} *args);" for name in steps]
+    lines += ["#define STEP_CASES \\"]
+    lines += [f"    case STEP_{name.upper()}: return run_{name}(arguments); \\" for name in steps]
+    return "\n".join(lines) + "\n\n"
 
 
 def render_python(protocol: dict[str, int], steps: dict[str, Any]) -> str:

@@ -1,0 +1,38 @@
+/* mount.h: making mounts on descriptors, with what older kernels need. */
+#pragma once
+
+#include <stdint.h>
+
+#include "plan.h"
+
+/* What mount(2) writes where fsconfig(2) has names: the superblock's own flags. */
+struct filesystem {
+    const char *type, *source;
+    struct list options;
+    int64_t superblock, attributes;
+};
+
+/* All of these return -1 with the failure remembered. Descriptors of mounts are O_PATH. */
+
+/* A detached mount of a file system, or -1; `errno` is ENOSYS where only mount(2) can make it. */
+int make_filesystem(const struct filesystem *filesystem);
+
+/* A detached clone of what `directory` and `path` name (openat(2)); `flags` are AT_ and ours. */
+int clone_tree(int directory, const char *path, unsigned int flags);
+
+/* Puts a detached mount on `target`, which was opened as `path` in the container's root with `flags`,
+ * and makes sure that it's now found there. */
+int attach(int mount, int target, const char *path, int flags);
+
+/* MOUNT_ATTR_ to set and to clear on a mount, or on a whole tree. */
+int change_attributes(int mount, uint64_t set, uint64_t clear, int recursive);
+int change_propagation(int mount, int64_t flags);
+
+/* The same through mount(2) and /proc/self/fd, for kernels without the calls (5.2 to 5.12) and for
+ * what the calls can't express. The first two give a descriptor of what is then mounted. */
+int legacy_filesystem(const struct filesystem *filesystem, int target, const char *path);
+int legacy_bind(int source, int target, const char *path, int recursive, int flags);
+int legacy_attributes(int mount, uint64_t set, uint64_t clear);
+int legacy_propagation(int mount, int64_t flags);
+int legacy_reconfigure(int mount, const struct filesystem *filesystem);
+int needs_legacy(const struct filesystem *filesystem);
