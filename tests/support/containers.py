@@ -1,0 +1,123 @@
+"""The runtime under test and the bundles it is given."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PYOCI = os.environ.get("PYOCI", str(REPOSITORY / ".venv/bin/pyoci"))
+SECONDS = 60
+
+CONFIG: dict[str, Any] = {
+    "ociVersion": "1.3.0",
+    "root": {"path": "rootfs"},
+    "process": {
+        "terminal": False,
+        "user": {"uid": 0, "gid": 0},
+        "args": ["true"],
+        "env": ["PATH=/bin:/usr/bin"],
+        "cwd": "/",
+        "capabilities": {
+            kind: ["CAP_CHOWN", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
+            for kind in ("bounding", "effective", "permitted")
+        },
+        "noNewPrivileges": True,
+    },
+    "hostname": "box",
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {
+            "destination": "/dev",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
+        },
+        {
+            "destination": "/dev/pts",
+            "type": "devpts",
+            "source": "devpts",
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        },
+        {
+            "destination": "/sys",
+            "type": "sysfs",
+            "source": "sysfs",
+            "options": ["nosuid", "noexec", "nodev", "ro"],
+        },
+    ],
+    "linux": {
+        "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
+        "maskedPaths": ["/proc/kcore"],
+        "readonlyPaths": ["/proc/sys"],
+    },
+}
+
+
+class Bundle:
+    """A bundle in a directory of the test's, with busybox as its root filesystem."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rootfs = path / "rootfs"
+        self.config = copy.deepcopy(CONFIG)
+        for name in ("bin", "dev", "etc", "proc", "sys", "tmp"):
+            (self.rootfs / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy("/bin/busybox", self.rootfs / "bin/busybox")
+        for applet in ("sh", "true", "false", "sleep", "cat", "id", "ls", "echo", "mount", "stat", "touch"):
+            (self.rootfs / "bin" / applet).symlink_to("busybox")
+        (self.rootfs / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")
+
+    def args(self, *args: str) -> Bundle:
+        self.config["process"]["args"] = list(args)
+        return self
+
+    def shell(self, script: str) -> Bundle:
+        return self.args("sh", "-c", script)
+
+    def save(self) -> Path:
+        (self.path / "config.json").write_text(json.dumps(self.config))
+        return self.path
+
+
+class Runtime:
+    """pyoci with a state directory of the test's."""
+
+    def __init__(self, root: Path, program: str = PYOCI) -> None:
+        self.program = program
+        self.root = root
+
+    def command(self, *args: str) -> list[str]:
+        return [self.program, "--root", str(self.root), *args]
+
+    def call(self, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command; stdout and stderr are captured, a failure isn't raised."""
+        options.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.run(
+            self.command(*args), capture_output=True, text=True, timeout=SECONDS, check=False, **options
+        )
+
+    def ok(self, *args: str, **options: Any) -> str:
+        """Run a command that must succeed; its stdout."""
+        done = self.call(*args, **options)
+        assert done.returncode == 0, f"{args}: status {done.returncode}: {done.stderr}"
+        return done.stdout
+
+    def create(self, bundle: Bundle, container_id: str, *flags: str) -> None:
+        """`create` with output to nowhere: the container keeps the descriptors it inherits."""
+        done = subprocess.run(
+            self.command("create", "--bundle", str(bundle.save()), *flags, container_id),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            timeout=SECONDS, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    def state(self, container_id: str) -> dict[str, Any]:
+        described = json.loads(self.ok("state", container_id))
+        assert isinstance(described, dict)
+        return described

@@ -1,0 +1,77 @@
+"""What a test may leave behind on the host: processes, mounts, cgroups, network namespaces, descriptors."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from pathlib import Path
+
+PR_SET_CHILD_SUBREAPER = 36
+SECONDS_TO_SETTLE = 3.0
+
+
+def adopt_orphans() -> None:
+    """Whatever a runtime leaves running becomes our child, and so can be found (prctl(2))."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _children() -> list[str]:
+    """Our children that still run; the ended ones are reaped on the way."""
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                break
+        except ChildProcessError:
+            return []
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+            except FileNotFoundError:
+                continue
+            found.append(f"process {pid} {words}")
+    return found
+
+
+def _mounts() -> set[str]:
+    return {line.split(" ", 4)[4].split(" ")[0] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+
+
+def _cgroups() -> set[str]:
+    found = set()
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        if after.startswith("cgroup"):
+            mount = before.split(" ")[4]
+            found.update(directory for directory, _, _ in os.walk(mount))
+    return found
+
+
+def _descriptors() -> set[str]:
+    return {name for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")}
+
+
+class Before:
+    """The host as it is now; left() tells what has come since."""
+
+    def __init__(self) -> None:
+        self.mounts = _mounts()
+        self.cgroups = _cgroups()
+        self.descriptors = _descriptors()
+
+    def _look(self) -> list[str]:
+        return [
+            *_children(),
+            *(f"mount {point}" for point in sorted(_mounts() - self.mounts)),
+            *(f"cgroup {path}" for path in sorted(_cgroups() - self.cgroups)),
+            *(f"descriptor {number}" for number in sorted(_descriptors() - self.descriptors)),
+        ]
+
+    def left(self) -> list[str]:
+        """What is there that wasn't; looked for again while the kernel is still tidying up."""
+        deadline = time.monotonic() + SECONDS_TO_SETTLE
+        while (found := self._look()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
