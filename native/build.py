@@ -6,6 +6,7 @@ Usage: python native/build.py [DIRECTORY]   (leaves `executor` and `launcher` in
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import site
 import subprocess
@@ -33,7 +34,7 @@ def run(*command: str | Path) -> None:
 
 def generate() -> None:
     """Makes the modules and headers that are generated from the step table and the schemas."""
-    for generator in filter(Path.exists, GENERATORS):
+    for generator in GENERATORS:
         run(sys.executable, generator)
 
 
@@ -45,11 +46,17 @@ def is_older(target: Path, sources: list[Path]) -> bool:
     return any(source.stat().st_mtime_ns > made for source in [*sources, Path(__file__)])
 
 
-def kernel_headers() -> list[str]:
-    """Options that let musl's compiler see the kernel's headers, which on Debian are among those of glibc."""
-    triplet = sysconfig.get_config_var("MULTIARCH")
-    directories = ["/usr/include", *([f"/usr/include/{triplet}"] if triplet else [])]
-    return [word for directory in directories for word in ("-idirafter", directory)]
+def musl_command(sources: list[Path]) -> list[str | Path] | None:
+    """How musl compiles and links a static, position-independent program; None where there is no musl."""
+    compiler = shutil.which("musl-gcc")
+    libraries = Path(f"/usr/lib/{platform.machine()}-linux-musl")
+    if not compiler or not (libraries / "rcrt1.o").exists():
+        return None
+    # Debian has the kernel's headers among those of glibc, and musl-gcc's own specification knows no static PIE.
+    headers = ["/usr/include", f"/usr/include/{platform.machine()}-linux-gnu"]
+    seen = [word for directory in headers for word in ("-idirafter", directory)]
+    link = ["-static", "-nostartfiles", "-Wl,-pie,--no-dynamic-linker,-z,text"]
+    return [compiler, *seen, *link, libraries / "rcrt1.o", libraries / "crti.o", *sources, libraries / "crtn.o"]
 
 
 def build_executor(target: Path) -> None:
@@ -57,9 +64,9 @@ def build_executor(target: Path) -> None:
     sources = sorted((ROOT / "native/executor").glob("*.c"))
     if not is_older(target, [*sources, *(ROOT / "native/executor").glob("*.h")]):
         return
-    musl = shutil.which("musl-gcc")
-    compiler = [musl, *kernel_headers()] if musl else [os.environ.get("CC", "cc")]
-    run(*compiler, "-std=gnu11", "-Os", "-static", *WARNINGS, *HARDENING, *sources, "-o", target)
+    command = musl_command(sources) or [os.environ.get("CC", "cc"), "-static-pie", *sources]
+    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-Os", "-fPIE", "-s", "-Wl,--gc-sections", *WARNINGS, *HARDENING]
+    run(*command, *flags, "-o", target)
 
 
 def c_text(text: str) -> str:
@@ -127,8 +134,6 @@ class BuildModules(build_py):
         shutil.rmtree(Path(self.build_lib, "pyoci"), ignore_errors=True)
         super().run()
         work = native_directory(self)
-        if not (ROOT / "native/executor/main.c").exists():
-            return
         build_executor(work / "executor")
         shutil.copy2(work / "executor", Path(self.build_lib, "pyoci", "_executor"))
 
