@@ -1,0 +1,81 @@
+"""Reading, writing, making and removing below a cgroup mount, with errors that say what was refused."""
+
+from __future__ import annotations
+
+import os
+from errno import EACCES, EOPNOTSUPP, EPERM, EROFS
+
+from pyoci.errors import Error
+from pyoci.host import procfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATH = "/linux/cgroupsPath"
+
+
+def failure(error: OSError, what: str, pointer: str = PATH) -> Error:
+    """An Error for a refusal: `what` says what was tried, in words that end before the reason."""
+    code = "permission" if error.errno in (EACCES, EPERM, EROFS) else "kernel"
+    return Error(f"{what}: {error.strerror}", code=code, pointer=pointer, errno=error.errno or 0)
+
+
+def write(path: str, value: str) -> None:
+    """One write(2), which is what makes it one request to the kernel. OSError as the kernel gave it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
+
+
+def read(path: str) -> str:
+    """A file's text without the newline at its end. OSError as the kernel gave it."""
+    return procfs.read(path).decode(errors="surrogateescape").rstrip("\n")
+
+
+def exists(path: str) -> bool:
+    return os.access(path, os.F_OK)
+
+
+def children(directory: str) -> list[str]:
+    """The cgroups directly below one, by path; none when it is gone."""
+    try:
+        # kernfs counts subdirectories exactly, and reading a cgroup's many file names takes long.
+        if os.stat(directory).st_nlink == 2:
+            return []
+        with os.scandir(directory) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def tree(directory: str) -> Iterator[str]:
+    """A cgroup and all below it, each after those below it."""
+    for child in children(directory):
+        yield from tree(child)
+    yield directory
+
+
+def own_processes(directory: str) -> list[int]:
+    """The processes that are in this very cgroup; none when it is gone."""
+    try:
+        return [int(word) for word in procfs.read(f"{directory}/cgroup.procs").split()]
+    except OSError as error:
+        # A threaded cgroup's processes are listed by the domain above it.
+        if error.errno == EOPNOTSUPP or isinstance(error, FileNotFoundError):
+            return []
+        # ENODEV: removed while it was read.
+        if not exists(directory):
+            return []
+        raise failure(error, f"reading {directory}/cgroup.procs") from None
+
+
+def processes(directory: str) -> list[int]:
+    """The processes in a cgroup and in all below it, ascending."""
+    found: set[int] = set()
+    for group in tree(directory):
+        found.update(own_processes(group))
+    found.discard(0)
+    return sorted(found)

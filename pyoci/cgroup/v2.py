@@ -1,0 +1,151 @@
+"""cgroup v2: making a group with its controllers, freezing, killing, and waiting for it to empty (cgroup-v2.rst)."""
+
+from __future__ import annotations
+
+import os
+import select
+from time import monotonic
+
+from pyoci.cgroup import files, v1
+from pyoci.cgroup.layout import UNIFIED
+from pyoci.errors import Error
+
+FREEZE_SECONDS = 10.0
+
+
+class Group:
+    """A container's cgroup in the cgroup2 hierarchy; mount and path are absolute."""
+
+    __slots__ = ("mount", "path")
+
+    version = 2
+    controllers = (UNIFIED,)
+
+    def __init__(self, mount: str, path: str) -> None:
+        self.mount = mount
+        self.path = path
+
+    def make(self, made: list[str]) -> None:
+        """Makes the cgroup and what parents it lacks, noting each, and enables the controllers in it.
+
+        FileExistsError if it is there.
+        """
+        v1.make(self.mount, self.path, made)
+        enable_controllers(self.mount, self.path)
+
+    def frozen(self) -> bool:
+        """Whether it, or a cgroup above it, is or is becoming frozen."""
+        try:
+            if "frozen 1" in files.read(f"{self.path}/cgroup.events"):
+                return True
+            return files.read(f"{self.path}/cgroup.freeze") == "1"
+        except FileNotFoundError:
+            # No cgroup, or a kernel before 5.2.
+            return False
+
+
+def enable_controllers(mount: str, path: str) -> None:
+    """Hands every controller there is down to a cgroup.
+
+    A controller that can't be handed down is left out: the property that needs it is refused when
+    its file turns out not to exist.
+    """
+    parents = []
+    while path != mount:
+        path = path.rpartition("/")[0]
+        parents.append(path)
+    for parent in reversed(parents):
+        there = files.read(f"{parent}/cgroup.controllers").split()
+        have = files.read(f"{parent}/cgroup.subtree_control").split()
+        missing = [f"+{name}" for name in there if name not in have]
+        if missing and not _enable(parent, " ".join(missing)):
+            # All or nothing is the kernel's rule for one write.
+            for name in missing:
+                _enable(parent, name)
+
+
+def _enable(path: str, what: str) -> bool:
+    try:
+        files.write(f"{path}/cgroup.subtree_control", what)
+    except OSError:
+        return False
+    return True
+
+
+def freeze(path: str) -> None:
+    """Stops every process in a cgroup and below. Error (timeout) leaves it thawed."""
+    files.write(f"{path}/cgroup.freeze", "1")
+    if not wait_event(path, "frozen 1", FREEZE_SECONDS):
+        files.write(f"{path}/cgroup.freeze", "0")
+        raise Error(
+            f"{path} did not freeze within {FREEZE_SECONDS:.0f} s and is thawed again",
+            code="timeout",
+            pointer=files.PATH,
+            hint="a process in it is in an uninterruptible wait",
+        )
+
+
+def thaw(path: str) -> None:
+    """Lets a cgroup run. One that is frozen from above stays frozen: Error (wrong-state)."""
+    files.write(f"{path}/cgroup.freeze", "0")
+    parent = path.rpartition("/")[0]
+    if "frozen 1" in files.read(f"{path}/cgroup.events") and "frozen 1" in _events(parent):
+        raise Error(f"{path} stays frozen, because a cgroup above it is frozen",
+                    code="wrong-state", pointer=files.PATH)
+
+
+def thaw_below(path: str) -> None:
+    """Thaws every cgroup below and the one itself, each that was frozen in its own right."""
+    for group in files.tree(path):
+        try:
+            files.write(f"{group}/cgroup.freeze", "0")
+        except FileNotFoundError:
+            continue
+
+
+def _events(path: str) -> str:
+    try:
+        return files.read(f"{path}/cgroup.events")
+    except FileNotFoundError:
+        # The root has none.
+        return ""
+
+
+def kill(path: str) -> bool:
+    """SIGKILL to every process in a cgroup and below, at once; False where the kernel can't (before 5.14)."""
+    try:
+        files.write(f"{path}/cgroup.kill", "1")
+    except FileNotFoundError:
+        return not files.exists(path)
+    return True
+
+
+def wait_empty(path: str, seconds: float) -> bool:
+    """Waits until no process is left in a cgroup and below; False if some are after `seconds`."""
+    return wait_event(path, "populated 0", seconds)
+
+
+def wait_event(path: str, wanted: str, seconds: float) -> bool:
+    """Waits until cgroup.events says `wanted`, woken by the kernel; a cgroup that is gone says all."""
+    deadline = monotonic() + seconds
+    try:
+        descriptor = os.open(f"{path}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLPRI)
+        while True:
+            try:
+                text = os.pread(descriptor, 4096, 0).decode()
+            except OSError:
+                # ENODEV: removed while we had it open.
+                return not files.exists(path)
+            if wanted in text.split("\n"):
+                return True
+            left = deadline - monotonic()
+            if left <= 0:
+                return False
+            poll.poll(left * 1000)
+    finally:
+        os.close(descriptor)
