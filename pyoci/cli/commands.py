@@ -26,8 +26,8 @@ GLOBAL_FLAGS: tuple[Flag, ...] = (
     HELP,
 )
 
-_CONSOLE = ("console-socket", "", TEXT, "SOCKET", "", "AF_UNIX socket that is sent the terminal's descriptor")
-_PIDFD = ("pidfd-socket", "", TEXT, "SOCKET", "", "AF_UNIX socket that is sent a pidfd of the process")
+_CONSOLE = ("console-socket", "", TEXT, "SOCKET", "", "send the terminal to this AF_UNIX socket")
+_PIDFD = ("pidfd-socket", "", TEXT, "SOCKET", "", "send a pidfd of the process to this AF_UNIX socket")
 _PID_FILE = ("pid-file", "", TEXT, "FILE", "", "write the process id to FILE")
 _PRESERVE = ("preserve-fds", "", NUMBER, "N", "0", "hand on N more descriptors, from 3 up")
 _DETACH = ("detach", "d", SWITCH, "", "", "return as soon as the process runs")

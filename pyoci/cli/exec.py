@@ -30,7 +30,7 @@ def options(given: Given) -> ExecOptions:
     if "process" in given.named:
         _check_alone(given, args)
     elif not args:
-        raise usage("process args cannot be empty", "name a command after the container's id, or --process FILE")
+        raise usage("process args cannot be empty", "name a command after the id, or give --process FILE")
     if texts["cwd"] and not texts["cwd"].startswith("/"):
         raise usage(f"--cwd {texts['cwd']!r} isn't an absolute path")
     return ExecOptions(
@@ -92,6 +92,7 @@ def cgroups(given: list[str]) -> dict[str, str]:
             controllers, path = "", text
         for controller in controllers.split(","):
             if controller in chosen or not path or (colon and not controller):
-                raise usage(f"invalid value {text!r} for --cgroup", "it is PATH or CONTROLLER:PATH, each controller once")
+                hint = "it is PATH or CONTROLLER:PATH, each controller once"
+                raise usage(f"invalid value {text!r} for --cgroup", hint)
             chosen[controller] = path
     return chosen

@@ -62,10 +62,9 @@ def _libseccomp() -> str:
 def _commit() -> str:
     """The commit this was built from; the build writes the module when it knows."""
     try:
-        from pyoci._commit import COMMIT  # type: ignore[import-not-found]  # made by the build
+        return str(__import__("pyoci._commit", fromlist=("COMMIT",)).COMMIT)
     except ImportError:
         return ""
-    return str(COMMIT)
 
 
 def general_help() -> str:
