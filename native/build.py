@@ -93,35 +93,36 @@ def launcher_config() -> str:
     ])
 
 
-def interpreter_flags() -> list[list[str]]:
-    """The ways to link this interpreter in, best first; the last is not to."""
+def ways_to_python() -> dict[str, list[str]]:
+    """The ways for the launcher to have this interpreter, best first, each with the compiler options it takes."""
     include = ["-DEMBED", f"-I{sysconfig.get_path('include')}"]
-    libraries = ["-lpthread", "-ldl", "-lutil", "-lm"]
+    # Not position-independent: relocating the interpreter's tables would cost a page fault each.
+    program = ["-no-pie", "-Wl,--export-dynamic", "-s"]
     version = sysconfig.get_config_var("LDVERSION")
-    static = Path(sysconfig.get_config_var("LIBPL"), f"libpython{version}.a")
+    archive = Path(sysconfig.get_config_var("LIBPL"), f"libpython{version}.a")
+    variables = [str(sysconfig.get_config_var(name) or "") for name in ("LIBS", "SYSLIBS", "MODLIBS")]
+    libraries = [word for word in " ".join(variables).split() if word.startswith("-l")]
     directory = sysconfig.get_config_var("LIBDIR")
-    ways = []
-    if static.exists():
-        # Not position-independent: relocating the interpreter's tables would cost a page fault each.
-        ways.append([*include, "-no-pie", "-Wl,--export-dynamic", "-s", str(static), *libraries])
+    ways = {}
+    if archive.exists():
+        ways["linked in"] = [*include, *program, str(archive), *dict.fromkeys([*libraries, "-lm"])]
     if sysconfig.get_config_var("Py_ENABLE_SHARED"):
-        ways.append([*include, "-no-pie", f"-L{directory}", f"-Wl,-rpath,{directory}", f"-lpython{version}", *libraries])
-    return [*ways, []]
+        ways["shared"] = [*include, *program, f"-L{directory}", f"-Wl,-rpath,{directory}", f"-lpython{version}"]
+    return {**ways, "executed": []}
 
 
-def build_launcher(target: Path, packages: Path) -> None:
-    """Compiles the launcher, with the modules in packages, with the first way to link the interpreter that works here."""
-    source = ROOT / "native/launcher.c"
+def build_launcher(target: Path, packages: Path, ways: dict[str, list[str]]) -> None:
+    """Compiles the launcher, with the modules in packages, in the first of the ways that links here."""
     (target.parent / "launcher_config.h").write_text(launcher_config())
     freeze(packages, target.parent / "frozen_modules.bin", target.parent / "frozen_modules.h")
-    for way in interpreter_flags():
-        command = [os.environ.get("CC", "cc"), "-std=gnu11", "-O2", *WARNINGS, f"-I{target.parent}", source,
-                   *way, "-fstack-protector-strong", "-o", target]
-        result = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True)
+    for way, options in ways.items():
+        compiler = [os.environ.get("CC", "cc"), "-std=gnu11", "-O2", *WARNINGS, *HARDENING, f"-I{target.parent}"]
+        command = [*compiler, str(ROOT / "native/launcher.c"), *options, "-o", str(target)]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if result.returncode == 0:
-            print("launcher:", " ".join(word for word in way if not word.startswith("-l")) or "executes python")
+            print(f"launcher: Python {sysconfig.get_python_version()} is {way}")
             return
-        print(result.stderr, file=sys.stderr)
+        print(f"launcher: Python can't be {way}:\n{result.stderr}", file=sys.stderr)
     raise SystemExit("native/build.py: the launcher does not compile")
 
 
@@ -146,7 +147,8 @@ class BuildLauncher(build_scripts):
 
     def run(self) -> None:
         launcher = native_directory(self) / "launcher"
-        build_launcher(launcher, Path(self.get_finalized_command("build").build_lib).resolve())
+        packages = Path(self.get_finalized_command("build").build_lib).resolve()
+        build_launcher(launcher, packages, ways_to_python())
         self.mkpath(self.build_dir)
         shutil.copy2(launcher, Path(self.build_dir, "pyoci"))
 
@@ -165,4 +167,4 @@ if __name__ == "__main__":
     destination.mkdir(parents=True, exist_ok=True)
     generate()
     build_executor(destination / "executor")
-    build_launcher(destination / "launcher", ROOT)
+    build_launcher(destination / "launcher", ROOT, ways_to_python())

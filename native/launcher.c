@@ -301,6 +301,7 @@ static void execute_python(int argc, char **argv, const struct places *places)
         die("out of memory");
     snprintf(number, sizeof(number), "%d", places->count);
     words[count++] = "python";
+    words[count++] = "-Xutf8";
     words[count++] = "-ISBc";
     words[count++] = program;
     words[count++] = number;
