@@ -94,7 +94,7 @@ def array(item: Check, least: int = 0) -> Check:
     def check(value: Any) -> bool:
         if type(value) is not list or len(value) < least:
             return False
-        for element in value:
+        for element in value:  # noqa: SIM110  # twice as fast as all()
             if not item(element):
                 return False
         return True
@@ -108,7 +108,7 @@ def members(item: Check, unnamed: bool = True) -> Check:
     def check(value: Any) -> bool:
         if type(value) is not dict or not (unnamed or "" not in value):
             return False
-        for element in value.values():
+        for element in value.values():  # noqa: SIM110
             if not item(element):
                 return False
         return True

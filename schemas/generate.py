@@ -37,8 +37,8 @@ def refuse(schema: dict[str, Any]) -> str:
 def check(schema: dict[str, Any], indent: str = "") -> str:
     """The expression that makes a schema's check."""
     keywords = set(schema) - ANNOTATIONS
-    if "$ref" in schema:
-        return snake(schema["$ref"].removeprefix("#/definitions/")) if keywords == {"$ref"} else refuse(schema)
+    if keywords == {"$ref"}:
+        return snake(schema["$ref"].removeprefix("#/definitions/"))
     if keywords == {"enum"}:
         inner = f",\n{indent}    ".join(json.dumps(value) for value in schema["enum"])
         return f"choice(\n{indent}    {inner},\n{indent})"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _json
 import re
-from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed leaves it out
 
 from pyoci.bundle.document import pointer
 from pyoci.errors import Error
@@ -16,6 +16,7 @@ SPACE = re.compile(r"[ \t\n\r]*")
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 WORD = re.compile(r"[-+.\w]+")
 STRING_PART = re.compile(r'[^"\\\x00-\x1f]+')
+DEPTH = 100  # levels; the quick reader takes some hundreds, a config.json needs ten
 DIGITS = 4300  # of sys.get_int_max_str_digits()
 
 
@@ -25,24 +26,28 @@ def diagnose(data: bytes, name: str, complete: bool) -> None:
     complete says that the quick reader read it to its end and only doubts its strings:
     then nothing may be wrong with it.
     """
-    _Reader(_decode(data, name), name).read()
+    reader = _Reader(_decode(data, name), name)
+    reader.read()
     if not complete:
-        raise Error(f"{name}:1:1: the values are nested too deep; a few levels would do", code="invalid-config")
+        place = _place(reader.text, reader.deepest)
+        raise _error(name, "values were found too deep in others; a few levels would do", *place)
+
+
+def _error(name: str, message: str, line: int = 1, column: int = 1, pointer: str = "") -> Error:
+    return Error(f"{name}:{line}:{column}: {message}", code="invalid-config", pointer=pointer)
 
 
 def _decode(data: bytes, name: str) -> str:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise Error(f"{name}:1:1: UTF-16 was found; UTF-8 without a byte order mark would do", code="invalid-config")
+        raise _error(name, "UTF-16 was found; UTF-8 without a byte order mark would do")
     try:
         text = str(data, "utf-8")
     except UnicodeDecodeError as error:
-        line, column = _place(str(data[: error.start], "utf-8"), error.start)
-        raise Error(
-            f"{name}:{line}:{column}: the byte 0x{data[error.start]:02x} was found, which isn't UTF-8 here; UTF-8 would do",
-            code="invalid-config",
-        ) from None
+        before = str(data[: error.start], "utf-8")
+        found = f"the byte 0x{data[error.start]:02x} was found, which isn't UTF-8 here; UTF-8 would do"
+        raise _error(name, found, *_place(before, len(before))) from None
     if text.startswith("\ufeff"):
-        raise Error(f"{name}:1:1: a byte order mark was found; UTF-8 without it would do", code="invalid-config")
+        raise _error(name, "a byte order mark was found; UTF-8 without it would do")
     return text
 
 
@@ -58,6 +63,7 @@ class _Reader:
         self.text = text
         self.name = name
         self.at = 0
+        self.deepest = 0  # where a value first was DEPTH levels deep
         self.path: list[str | int] = []  # the name or index of the value in each open container
         self.names: list[set[str] | None] = []  # of each open object; None for an array
 
@@ -76,11 +82,13 @@ class _Reader:
                 break
             self._next()
         if self.at < len(self.text):
-            self._fail(f"{self._found()} was found after the end of the document; the end of the file would do")
+            self._fail(f"{self._found()} was found after the document's end; nothing more would do")
 
     def _value(self, wanted: str) -> bool:
         """Read a scalar, or enter a container; true where a further value must follow at once."""
         self._skip()
+        if len(self.names) == DEPTH and not self.deepest:
+            self.deepest = self.at
         char = self.text[self.at : self.at + 1]
         if char == "{":
             self.at += 1
@@ -102,7 +110,7 @@ class _Reader:
         else:
             word = WORD.match(self.text, self.at)
             if not word or word.group() not in ("true", "false", "null"):
-                self._fail(f"{self._found()} was found; {wanted} would do{self._remark(char)}")
+                self._fail(f"{self._found()} was found; {wanted} would do{self._remark()}")
             self.at = word.end()
         return False
 
@@ -124,7 +132,7 @@ class _Reader:
         self.at += 1
         if self._closes():
             self.at = comma
-            self._fail('"," was found after the last value; nothing would do')
+            self._fail('a "," was found after the last value; none would do')
         last = self.path[-1]
         if isinstance(last, int):
             self.path[-1] = last + 1
@@ -135,14 +143,14 @@ class _Reader:
         self._skip()
         start = self.at
         if self.text[start : start + 1] != '"':
-            self._fail(f"{self._found()} was found; {wanted} would do{self._remark(self.text[start : start + 1])}")
+            self._fail(f"{self._found()} was found; {wanted} would do{self._remark()}")
         name = self._string()
         names = self.names[-1]
         self.path[-1] = name
         if names is not None:
             if name in names:
                 self.at = start
-                self._fail(f'"{name}" was found for the second time in this object; one of the two would do', True)
+                self._fail(f'"{name}" was found twice in this object; one of the two would do', True)
             names.add(name)
         self._skip()
         if self.text[self.at : self.at + 1] != ":":
@@ -158,13 +166,15 @@ class _Reader:
                 self.at = part.end()
             elif not char:
                 self.at = start
-                self._fail("a string without its closing quote was found; one with it would do")
+                self._fail("a string without a closing quote was found; one with it would do")
             elif char != "\\":
-                self._fail(f"the control character U+{ord(char):04X} was found in a string; its escape would do")
+                self._fail(
+                    f"the control character U+{ord(char):04X} was found in a string; its escape would do"
+                )
             else:
                 self._escape()
         self.at += 1
-        value, _ = scanstring(self.text, start + 1, True)
+        value, _ = _json.scanstring(self.text, start + 1, True)
         if "\0" in value:
             self.at = start
             self._fail("a string with a NUL character was found; one without would do", True)
@@ -207,7 +217,8 @@ class _Reader:
         found = word.group() if word else self.text[self.at]
         return f'"{found[:40]}"' if found.isprintable() else f"U+{ord(found[0]):04X}"
 
-    def _remark(self, char: str) -> str:
+    def _remark(self) -> str:
+        char = self.text[self.at : self.at + 1]
         if char == "'":
             return ": JSON has no single quotes"
         if char in ("/", "#"):
@@ -217,8 +228,4 @@ class _Reader:
     def _fail(self, message: str, value: bool = False) -> NoReturn:
         """Raise the Error; value says that the fault is a value's and not the syntax's."""
         line, column = _place(self.text, self.at)
-        raise Error(
-            f"{self.name}:{line}:{column}: {message}",
-            code="invalid-config",
-            pointer=pointer(self.path) if value else "",
-        )
+        raise _error(self.name, message, line, column, pointer(self.path) if value else "")

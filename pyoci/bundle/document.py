@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 WHITESPACE = " \t\n\r"
 
 
+def pointer(parts: list[str | int]) -> str:
+    """The JSON pointer (RFC 6901) of these names and indexes."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse a name that occurs twice: readers differ in which of the two they believe."""
     value = dict(pairs)
@@ -48,8 +53,14 @@ class _Context:
     parse_constant = staticmethod(_constant)
 
 
-_scan = _json.make_scanner(_Context)
-_compact = _json.make_encoder(None, None, _json.encode_basestring_ascii, None, ":", ",", False, False, False)
+def _unknown(value: object) -> None:
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+_scan: Any = _json.make_scanner(_Context)  # type: ignore[arg-type]  # it takes anything with these attributes
+_compact = _json.make_encoder(
+    None, _unknown, _json.encode_basestring_ascii, None, ":", ",", False, False, False
+)
 
 
 def parse(data: bytes, name: str) -> Any:
@@ -81,11 +92,6 @@ def dump(value: object, indent: int = 0) -> str:
     if indent:
         return "".join(_pretty(value, indent, "\n"))
     return "".join(_compact(value, 0))
-
-
-def pointer(parts: list[str | int]) -> str:
-    """The JSON pointer (RFC 6901) of these names and indexes."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def _pretty(value: object, indent: int, newline: str) -> Iterator[str]:

@@ -24,7 +24,9 @@ class Bundle:
 
     __slots__ = ("config", "path", "raw", "rootfs", "warnings")
 
-    def __init__(self, path: str, config: dict[str, Any], raw: bytes, rootfs: str, warnings: list[str]) -> None:
+    def __init__(
+        self, path: str, config: dict[str, Any], raw: bytes, rootfs: str, warnings: list[str]
+    ) -> None:
         self.path = path
         self.config = config
         self.raw = raw
@@ -38,8 +40,10 @@ def load(directory: str, config_name: str = "config.json") -> Bundle:
     Errors: not-found and permission for the files, invalid-config for what is in them.
     """
     path = os.path.abspath(directory)
-    if not path.isprintable() and "\udc80" <= max(path) <= "\udcff":
-        raise Error(f"{path!r} was found as the bundle's path; one in UTF-8 would do", code="usage")
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # neither the state's JSON nor what hooks read could hold it
+        raise Error(f"the bundle's path {path!a} isn't UTF-8; one in UTF-8 would do", code="usage") from None
     raw = _read(path, config_name)
     config = document.parse(raw, config_name)
     warnings = schema.check(config)
@@ -66,9 +70,13 @@ def _refuse(path: str, config_name: str, error: OSError) -> NoReturn:
     number = error.errno or 0
     if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
         raise Error(
-            f"the bundle directory {path} doesn't exist: no such file or directory", code="not-found", errno=number
+            f"the bundle directory {path} doesn't exist: no such file or directory",
+            code="not-found",
+            errno=number,
         ) from None
-    if isinstance(error, NotADirectoryError) or (isinstance(error, FileNotFoundError) and not os.path.isdir(path)):
+    if isinstance(error, NotADirectoryError) or (
+        isinstance(error, FileNotFoundError) and not os.path.isdir(path)
+    ):
         raise Error(f"the bundle {path} is not a directory", code="not-found", errno=number) from None
     if isinstance(error, FileNotFoundError):
         raise Error(
@@ -79,12 +87,14 @@ def _refuse(path: str, config_name: str, error: OSError) -> NoReturn:
         ) from None
     code = "permission" if isinstance(error, PermissionError) else "kernel"
     raise Error(
-        f"{os.path.join(path, config_name)} can't be read: {os.strerror(number).lower()}", code=code, errno=number
+        f"{os.path.join(path, config_name)} can't be read: {os.strerror(number).lower()}",
+        code=code,
+        errno=number,
     ) from None
 
 
 def _rootfs(path: str, root: str) -> str:
-    """The directory that root.path leads to. A symbolic link is followed: the kernel wants the directory's own path."""
+    """The directory that root.path leads to. Unlike runc, symbolic links are followed."""
     rootfs = os.path.realpath(os.path.join(path, root))
     try:
         descriptor = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

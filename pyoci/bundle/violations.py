@@ -1,4 +1,4 @@
-"""Says what in a document doesn't conform to its schema: every violation, in words and with its JSON pointer."""
+"""Says what in a document its schema forbids: every violation, in words and with its JSON pointer."""
 
 from __future__ import annotations
 
@@ -34,9 +34,12 @@ PATTERNS = {
 
 
 def problem(violations: list[tuple[str, str]]) -> Error:
-    """One Error for violations (pointer, message), nearest first: its text has one line for each."""
-    first, message = violations[0]
-    lines = [message, *(f"{where or '/'}: {text}" for where, text in violations[1:])]
+    """One Error for violations (pointer, message): a line of text for each, the nearest to the root first."""
+    ordered = sorted(violations, key=lambda violation: violation[0].count("/"))
+    lines = [f"{where or 'the whole document'}: {text}" for where, text in ordered]
+    first = ordered[0][0]
+    if first:  # Error puts its own pointer before its message
+        lines[0] = ordered[0][1]
     return Error("\n".join(lines), code="invalid-config", pointer=first)
 
 
@@ -52,9 +55,11 @@ def explain(value: Any, definition: str, prefix: str) -> None:
             pointer=prefix,
             hint="with the Python package jsonschema installed every violation is named",
         ) from None
-    errors = sorted(validator.iter_errors(value), key=lambda error: len(error.absolute_path))
-    found = [(prefix + pointer([*error.absolute_path, *missing]), text)
-             for error in errors for missing, text in _describe(error)]  # fmt: skip
+    found = [
+        (prefix + pointer([*error.absolute_path, *below]), text)
+        for error in validator.iter_errors(value)
+        for below, text in _describe(error)
+    ]
     if found:
         raise problem(found)
 
@@ -78,7 +83,8 @@ def authority(schema: dict[str, Any], definition: str = "") -> Any:
 
     if definition:
         schema = {"$ref": f"#/definitions/{definition}", "definitions": schema["definitions"]}
-    return validators.extend(Draft7Validator, {"pattern": match})(schema)
+    extended = validators.extend(Draft7Validator, {"pattern": match})  # type: ignore[no-untyped-call]  # its stubs
+    return extended(schema)
 
 
 def _describe(error: Any) -> Iterator[tuple[list[str], str]]:
