@@ -6,7 +6,7 @@ import itertools
 import secrets
 from pathlib import Path
 
-from conformance import bundle, filesystem, hooks, lifecycle, linux, probe, process, registry
+from conformance import bundle, filesystem, hooks, lifecycle, linux, probe, process, registry, resources
 from conformance.harness import World
 from conformance.runtime import Runtime
 
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SUBJECTS = (lifecycle, hooks, process, filesystem, linux)
+SUBJECTS = (lifecycle, hooks, process, filesystem, linux, resources)
 
 
 def requirements(only: list[str]) -> list[registry.Requirement]:
