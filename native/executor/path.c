@@ -30,6 +30,8 @@ int root_directory(void)
 
 void use_root(int directory)
 {
+    if (root >= 0)
+        close(root);
     root = directory;
 }
 
