@@ -51,7 +51,7 @@ def options(given: Given) -> ExecOptions:
         ignore_paused=switches["ignore-paused"],
         process_label=texts["process-label"],
         apparmor=texts["apparmor"],
-        cgroup=cgroups(given.lists["cgroup"]),
+        cgroup=_cgroup(given.lists["cgroup"]),
     )
 
 
@@ -83,16 +83,12 @@ def _variable(text: str) -> str:
     return text
 
 
-def cgroups(given: list[str]) -> dict[str, str]:
-    """`PATH` for every controller (key ""), or `CONTROLLER[,CONTROLLER]:PATH`; each controller once."""
-    chosen: dict[str, str] = {}
-    for text in given:
-        controllers, colon, path = text.partition(":")
-        if not colon:
-            controllers, path = "", text
-        for controller in controllers.split(","):
-            if controller in chosen or not path or (colon and not controller):
-                hint = "it is PATH or CONTROLLER:PATH, each controller once"
-                raise usage(f"invalid value {text!r} for --cgroup", hint)
-            chosen[controller] = path
-    return chosen
+def _cgroup(given: list[str]) -> str | None:
+    """`PATH`, or `CONTROLLER[,CONTROLLER]:PATH` for some controllers of cgroup v1."""
+    if len(given) > 1:
+        raise usage(
+            "--cgroup is given more than once", "name controllers that share a path as cpu,memory:PATH"
+        )
+    if given == [""]:
+        raise usage("--cgroup is empty", "it is PATH or CONTROLLER:PATH")
+    return given[0] if given else None

@@ -68,7 +68,7 @@ class ExecOptions:
     ignore_paused    allow it in a paused container
     process_label    SELinux label, or ""
     apparmor         AppArmor profile, or ""
-    cgroup           controllers to cgroups below the container's; the key "" stands for all; empty: its own
+    cgroup           path of a cgroup below the container's, with v1 also CONTROLLER,CONTROLLER:PATH; or None
     """
 
     __slots__ = (
@@ -111,7 +111,7 @@ class ExecOptions:
         ignore_paused: bool = False,
         process_label: str = "",
         apparmor: str = "",
-        cgroup: dict[str, str] | None = None,
+        cgroup: str | None = None,
     ) -> None:
         self.args = args
         self.process_file = process_file
@@ -130,4 +130,4 @@ class ExecOptions:
         self.ignore_paused = ignore_paused
         self.process_label = process_label
         self.apparmor = apparmor
-        self.cgroup = cgroup or {}
+        self.cgroup = cgroup
