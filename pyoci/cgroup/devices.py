@@ -111,7 +111,7 @@ class List:
         """Takes a rule's access back out of the exceptions that it covers."""
         for (kind, major, minor), access in list(self.exceptions.items()):
             common = set(access) & set(rule.access)
-            if kind != rule.kind or not common or not _meet(major, rule.major) or not _meet(minor, rule.minor):
+            if kind != rule.kind or not (common and _meet(major, rule.major) and _meet(minor, rule.minor)):
                 continue
             if rule.major not in (ANY, major) or rule.minor not in (ANY, minor):
                 verb = "allow" if rule.allow else "deny"

@@ -18,7 +18,8 @@ PATH = "/linux/cgroupsPath"
 def failure(error: OSError, what: str, pointer: str = PATH) -> Error:
     """An Error for a refusal: `what` says what was tried, in words that end before the reason."""
     code = "permission" if error.errno in (EACCES, EPERM, EROFS) else "kernel"
-    return Error(f"{what}: {error.strerror}", code=code, pointer=pointer, errno=error.errno or 0)
+    reason = (error.strerror or "").lower()
+    return Error(f"{what}: {reason}", code=code, pointer=pointer, errno=error.errno or 0)
 
 
 def write(path: str, value: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+from pyoci.cgroup import UNIFIED
 from pyoci.host import mountinfo, procfs
-
-UNIFIED = ""
-"""The name of the cgroup2 hierarchy beside v1's controllers, as in /proc/PID/cgroup."""
 
 
 class Hierarchy:
@@ -22,12 +20,6 @@ class Hierarchy:
         self.controllers = controllers
         self.mount = mount
         self.own = own
-
-    @property
-    def links(self) -> list[str]:
-        """Symbolic links that stand beside a co-mounted hierarchy's directory: `cpu` to `cpu,cpuacct`."""
-        directory = self.mount.rpartition("/")[2]
-        return [name for name in self.controllers if len(self.controllers) > 1 and name != directory]
 
 
 class Layout:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from errno import EBUSY, EINVAL, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP
+from errno import EBUSY, ENOTEMPTY
 from time import monotonic, sleep
 
-from pyoci.cgroup import files, processes, resources, v1, v2
-from pyoci.cgroup.layout import UNIFIED
+from pyoci.cgroup import UNIFIED, files, v1, v2
 from pyoci.errors import Error
 
 TYPE_CHECKING = False
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     Group = v1.Group | v2.Group
 
 REMOVE_SECONDS = 10.0
-KILL_SECONDS = 10.0
+STABLE_SECONDS = 0.2
 SIGKILL = 9
 
 
@@ -29,14 +28,17 @@ class Manager:
     driver  "cgroupfs" or "disabled"
     mode    "v1", "hybrid", "v2" or "none", as in Layout
     groups  one a hierarchy, cgroup2's last
+    ours    whether there is, or was, nothing in these cgroups but the container: kill() and destroy()
+            touch no others
     """
 
-    __slots__ = ("driver", "groups", "mode")
+    __slots__ = ("driver", "groups", "mode", "ours")
 
     def __init__(self, driver: str, mode: str, groups: list[Group]) -> None:
         self.driver = driver
         self.mode = mode
         self.groups = groups
+        self.ours = False
 
     def record(self) -> dict[str, Any]:
         """What load() needs to act on the same cgroups later, as JSON can hold it."""
@@ -53,24 +55,13 @@ class Manager:
         """Controller to absolute path; "" is cgroup2's."""
         return {name: group.path for group in self.groups for name in group.controllers}
 
-    def links(self) -> dict[str, str]:
-        """Controller to the name of the directory that its hierarchy is mounted on, where the two differ.
-
-        These are the symbolic links that stand in /sys/fs/cgroup beside co-mounted controllers.
-        """
-        found = {}
-        for group in self.groups:
-            directory = group.mount.rpartition("/")[2]
-            if group.version == 1 and len(group.controllers) > 1:
-                found.update({name: directory for name in group.controllers if name != directory})
-        return found
-
     # Making and removing
 
     def check(self) -> None:
         """Refuses cgroups that are there already and not fit for a new container; makes nothing.
 
-        Error (busy) if processes are in one or below it, or it is frozen.
+        Error (busy) if processes are in one or below it, or it is frozen. To be called before record()
+        is saved: who loads that may kill and remove what is in these cgroups.
         """
         for group in self.groups:
             if files.exists(group.path):
@@ -79,6 +70,8 @@ class Manager:
     def _check(self, group: Group) -> None:
         inside = files.processes(group.path)
         if inside:
+            from pyoci.cgroup import processes
+
             raise Error(
                 f"the cgroup {group.path} is in use by {processes.describe(inside)}",
                 code="busy",
@@ -115,6 +108,7 @@ class Manager:
         except BaseException:
             _undo(made)
             raise
+        self.ours = True
 
     def _adopt(self, group: Group) -> None:
         """Does for an empty cgroup that was there what make() does after mkdir(2)."""
@@ -132,6 +126,8 @@ class Manager:
         Kills nothing. Waits up to REMOVE_SECONDS for processes that are exiting; Error (busy) names
         those that don't. What is gone already is fine.
         """
+        if not self.ours:
+            return
         deadline = monotonic() + REMOVE_SECONDS
         # cgroup2 first: it has an event for "empty", and the same processes are in every hierarchy.
         for group in sorted(self.groups, key=lambda group: -group.version):
@@ -139,6 +135,8 @@ class Manager:
                 self._wait_and_remove(group, deadline)
 
     def _wait_and_remove(self, group: Group, deadline: float) -> None:
+        from pyoci.cgroup import processes
+
         while True:
             left = max(deadline - monotonic(), 0)
             empty = v2.wait_empty(group.path, left) if group.version == 2 else (
@@ -161,49 +159,29 @@ class Manager:
 
     def set(self, wanted: dict[str, Any], pointer: str = "/linux/resources") -> None:
         """Applies the resources of a container being created, device rules included."""
-        self.update(wanted, pointer)
-        if not wanted.get("devices"):
-            self._restrict_devices(None, pointer)
+        from pyoci.cgroup import limits
+
+        limits.apply(self, wanted, pointer)
+        limits.restrict_devices(self, wanted.get("devices"), pointer)
 
     def update(self, wanted: dict[str, Any], pointer: str = "/linux/resources") -> None:
         """Applies the resources that are given and leaves the others as they are.
 
         A section counts as a whole: swap needs limit beside it, period quota.
         """
-        if self.groups:
-            _apply(resources.translate(wanted, pointer, self._version), self.paths())
-        elif any(wanted.values()):
-            name = next(name for name in wanted if wanted[name])
-            if name != "devices":
-                raise Error("there is no cgroup to set this in, because cgroups are disabled",
-                            code="not-supported", pointer=f"{pointer}/{name}")
+        from pyoci.cgroup import limits
+
+        limits.apply(self, wanted, pointer)
         if wanted.get("devices"):
-            self._restrict_devices(wanted["devices"], pointer)
-
-    def _version(self, controller: str) -> int:
-        """Which version has a controller: 1, 2 or 0 for none; blkio is called io in cgroup2."""
-        paths = self.paths()
-        if controller in paths:
-            return 2 if controller == UNIFIED else 1
-        if UNIFIED not in paths or controller.startswith("net_"):
-            return 0
-        if self.mode == "v2":
-            return 2
-        name = "io" if controller == "blkio" else controller
-        return 2 if name in files.read(f"{paths[UNIFIED]}/cgroup.controllers").split() else 0
-
-    def _restrict_devices(self, rules: list[dict[str, Any]] | None, pointer: str) -> None:
-        path = self.paths().get("devices")
-        if path is not None:
-            _apply(resources.device_writes(rules, pointer), {"devices": path})
-        elif rules and any(not rule["allow"] for rule in rules):
-            raise Error("device rules can't be enforced here: no hierarchy with the devices controller is mounted",
-                        code="not-supported", pointer=f"{pointer}/devices")
+            limits.restrict_devices(self, wanted["devices"], pointer)
 
     # Processes
 
     def birth_fd(self) -> int:
-        """A descriptor of the cgroup to be born in (CLONE_INTO_CGROUP), which the caller closes; -1 without v2."""
+        """A descriptor of the cgroup to be born in (CLONE_INTO_CGROUP), or -1 without v2.
+
+        The caller closes it.
+        """
         if self.mode != "v2" or not self.groups:
             return -1
         try:
@@ -216,31 +194,31 @@ class Manager:
         for group in self.groups:
             _join(group.path, pid)
 
-    def exec_join(self, pid: int, subgroup: str | None = None, init: int = 0) -> None:
-        """Moves a process into the container's cgroups, or below them.
+    def exec_join(self, pid: int, below: dict[str, str] | None = None, init: int = 0) -> None:
+        """Moves a process into the container's cgroups, or into some below them.
 
-        subgroup  path below the container's cgroup ("/": the cgroup itself); with v1 also
-                  "controller,controller:path", for these alone
-        init      the container's first process: where a cgroup2 group has children with controllers and
-                  so takes no processes (EBUSY), its cgroup is used
+        below  controller to a path below the container's cgroup, "" for all controllers; "/" is the
+               container's own
+        init   the container's first process: where a cgroup2 group has children with controllers and so
+               takes no processes (EBUSY), that one's cgroup is used
         """
-        names, below = split_subgroup(subgroup)
-        unknown = names - self.paths().keys()
+        below = below or {}
+        unknown = below.keys() - self.paths().keys() - {""}
         if unknown:
-            raise Error(f"the container has no cgroup for the controller {sorted(unknown)[0]}", code="usage")
-        for group in self.groups:
-            if names and not names.intersection(group.controllers):
-                _join(group.path, pid)
-                continue
-            path = group.path + below
-            if below and not files.exists(path):
-                raise Error(f"there is no cgroup {below[1:]} in the container's ({path})", code="not-found")
+            raise Error(f"the container has no cgroup of the controller {min(unknown)}", code="usage")
+        places = [(group, _chosen(group, below)) for group in self.groups]
+        for group, inner in places:
+            if inner and not files.exists(group.path + inner):
+                raise Error(f"there is no cgroup {inner[1:]} below the container's {group.path}",
+                            code="not-found")
+        for group, inner in places:
             try:
-                files.write(f"{path}/cgroup.procs", str(pid))
+                files.write(f"{group.path}{inner}/cgroup.procs", str(pid))
             except OSError as error:
-                beside = self._init_group(group, init) if error.errno == EBUSY and subgroup is None else ""
+                beside = self._init_group(group, init) if error.errno == EBUSY and not below else ""
                 if not beside:
-                    raise files.failure(error, f"moving process {pid} into {path}", "") from None
+                    what = f"moving process {pid} into {group.path}{inner}"
+                    raise files.failure(error, what, "") from None
                 _join(beside, pid)
 
     def _init_group(self, group: Group, init: int) -> str:
@@ -303,21 +281,29 @@ class Manager:
         Does not wait for them to exit: destroy() does.
         """
         group = self._watched()
-        if group is None:
+        if group is None or not self.ours or not files.processes(group.path):
             return
+        from pyoci.cgroup import processes
+
         if number != SIGKILL:
             processes.signal_all(group.path, number)
             return
-        at_once = any(v2.kill(other.path) for other in self.groups if isinstance(other, v2.Group))
-        # In hybrid a process may have been moved out of the cgroup2 group alone.
-        if not (at_once and self.mode == "v2") and not (
-            processes.signal_until_stable(group.path, number, KILL_SECONDS)
-        ):
-            raise Error(f"{group.path} keeps making processes faster than they can be killed",
-                        code="timeout", pointer=files.PATH)
+        at_once = [other for other in self.groups if other.version == 2 and v2.kill(other.path)]
+        if group in at_once:
+            return
+        if not processes.signal_until_stable(group.path, number, STABLE_SECONDS):
+            self._kill_stopped(group)
         if "freezer" in group.controllers:
             # v1 freezes so hard that a frozen process can't even die.
             v1.thaw_below(group.path)
+
+    def _kill_stopped(self, group: Group) -> None:
+        """For processes that multiply faster than they can be listed and killed."""
+        from pyoci.cgroup import processes
+
+        self.freeze()
+        processes.signal_all(group.path, SIGKILL)
+        self.thaw()
 
 
 def new(layout: Layout, cgroups_path: str | None, container_id: str, driver: str = "cgroupfs") -> Manager:
@@ -364,7 +350,9 @@ def load(record: dict[str, Any]) -> Manager:
             groups.append(v2.Group(saved["mount"], saved["path"]))
         else:
             groups.append(v1.Group(saved["controllers"], saved["mount"], saved["path"]))
-    return Manager(record["driver"], record["mode"], groups)
+    manager = Manager(record["driver"], record["mode"], groups)
+    manager.ours = True
+    return manager
 
 
 def normal(path: str) -> str:
@@ -378,18 +366,15 @@ def normal(path: str) -> str:
     return "/" + "/".join(parts)
 
 
-def split_subgroup(subgroup: str | None) -> tuple[set[str], str]:
-    """The controllers (none: all) and the path ("" or "/a/b") that exec's --cgroup names."""
-    if subgroup is None:
-        return set(), ""
-    names, colon, path = subgroup.rpartition(":")
-    parts = path.split("/")
+def _chosen(group: Group, below: dict[str, str]) -> str:
+    """Where below the container's cgroup exec was told to go in one hierarchy: "" or "/a/b"."""
+    path = next((below[name] for name in group.controllers if name in below), below.get("", "/"))
     if path == "/":
-        parts = []
-    elif any(part in ("", ".", "..") for part in parts):
+        return ""
+    if any(part in ("", ".", "..") for part in path.split("/")):
         raise Error(f"{path!r} is not a path below the container's cgroup", code="usage",
                     hint="write it without a leading slash and without . and ..")
-    return set(names.split(",")) if colon else set(), "".join("/" + part for part in parts)
+    return "/" + path
 
 
 def _undo(made: list[str]) -> None:
@@ -403,7 +388,8 @@ def _undo(made: list[str]) -> None:
 
 def remove_tree(path: str) -> bool:
     """rmdir for a cgroup and all below it; True when all are gone, False if something is in use."""
-    return all([_remove_one(group) for group in files.tree(path)])
+    kept = [group for group in files.tree(path) if not _remove_one(group)]
+    return not kept
 
 
 def _remove(path: str) -> bool:
@@ -428,51 +414,3 @@ def _join(path: str, pid: int) -> None:
         files.write(f"{path}/cgroup.procs", str(pid))
     except OSError as error:
         raise files.failure(error, f"moving process {pid} into {path}") from None
-
-
-def _apply(writes: list[resources.Write], paths: dict[str, str]) -> None:
-    """Makes writes in order, and those that the kernel calls invalid once more after the others.
-
-    So pairs that must not contradict each other at any moment (limit and memory+swap, quota and period)
-    get to where they should be from any values they have now.
-    """
-    while writes:
-        refused: list[tuple[resources.Write, Error]] = []
-        for write in writes:
-            error = _put(write, paths)
-            if error:
-                refused.append((write, error))
-        if len(refused) == len(writes):
-            raise refused[0][1]
-        writes = [write for write, _ in refused]
-
-
-def _put(write: resources.Write, paths: dict[str, str]) -> Error | None:
-    """Makes one write; the Error of an EINVAL is returned, others are raised."""
-    directory = paths.get(write.controller) or paths[UNIFIED]
-    for file, value in write.choices:
-        path = f"{directory}/{file}"
-        try:
-            if write.usage and int(files.read(f"{directory}/{write.usage}")) > int(value):
-                raise Error(f"{value} is below what is in use now ({write.usage} in {directory})",
-                            code="busy", pointer=write.pointer)
-            files.write(path, value)
-            if write.confirm and int(files.read(path)) > int(value):
-                raise Error(f"this kernel ignores {file}", code="not-supported", pointer=write.pointer)
-            return None
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            message = f"the kernel refused {value!r} for {file} in {directory}"
-            if error.errno in (ENODEV, EOPNOTSUPP):
-                message = f"{file} in {directory} can't take {value!r}"
-            refusal = files.failure(error, message, write.pointer)
-            if error.errno == EINVAL:
-                return refusal
-            raise refusal from None
-    if write.optional:
-        return None
-    names = " or ".join(file for file, _ in write.choices)
-    gone = "" if files.exists(directory) else ", nor is there that directory"
-    raise Error(f"this kernel has no {names} in {directory}{gone}",
-                code="not-supported", pointer=write.pointer, errno=ENOENT)

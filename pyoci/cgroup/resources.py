@@ -111,10 +111,11 @@ def _memory_v1(memory: Section, pointer: str) -> Iterator[Write]:
         yield one("memory.memsw.limit_in_bytes", swap, f"{pointer}/swap", optional=swap < 0)
     if memory.get("reservation"):
         yield one("memory.soft_limit_in_bytes", memory["reservation"], f"{pointer}/reservation")
-    for name, file in (("kernel", "memory.kmem.limit_in_bytes"), ("kernelTCP", "memory.kmem.tcp.limit_in_bytes")):
-        value = memory.get(name)
-        if value:
-            yield one(file, value, f"{pointer}/{name}", optional=value < 0, confirm=value > 0)
+    for name, part in (("kernel", "kmem"), ("kernelTCP", "kmem.tcp")):
+        most = memory.get(name)
+        if most:
+            yield one(f"memory.{part}.limit_in_bytes", most, f"{pointer}/{name}",
+                      optional=most < 0, confirm=most > 0)
     if memory.get("swappiness") is not None:
         yield one("memory.swappiness", memory["swappiness"], f"{pointer}/swappiness")
     if memory.get("disableOOMKiller"):
@@ -296,7 +297,8 @@ def _huge(pages: list[Section], pointer: str, file: str) -> Iterator[Write]:
     for index, page in enumerate(pages):
         size, value = page["pageSize"], page["limit"]
         if "/" in size:
-            raise Error(f"{size!r} is no page size", code="invalid-config", pointer=f"{pointer}/{index}/pageSize")
+            raise Error(f"{size!r} is no page size", code="invalid-config",
+                        pointer=f"{pointer}/{index}/pageSize")
         yield one(f"hugetlb.{size}.{file}", value, f"{pointer}/{index}")
         # Reservations are limited too, or a process maps more than it may touch and dies of SIGBUS.
         yield one(f"hugetlb.{size}.rsvd.{file}", value, f"{pointer}/{index}", optional=True)
@@ -306,7 +308,8 @@ def _network_v1(network: Section, pointer: str) -> Iterator[Write]:
     if network.get("classID"):
         yield one("net_cls.classid", network["classID"], f"{pointer}/classID")
     for index, entry in enumerate(network.get("priorities") or []):
-        yield one("net_prio.ifpriomap", f"{entry['name']} {entry['priority']}", f"{pointer}/priorities/{index}")
+        yield one("net_prio.ifpriomap", f"{entry['name']} {entry['priority']}",
+                  f"{pointer}/priorities/{index}")
 
 
 def _rdma(adapters: dict[str, Section], pointer: str) -> Iterator[Write]:

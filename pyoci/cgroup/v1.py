@@ -1,4 +1,4 @@
-"""cgroup v1: making a group in one hierarchy, and the freezer (cgroups(7), Documentation/admin-guide/cgroup-v1)."""
+"""cgroup v1: a group in one hierarchy, and the freezer (cgroups(7), freezer-subsystem.rst)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""cgroup v2: making a group with its controllers, freezing, killing, and waiting for it to empty (cgroup-v2.rst)."""
+"""cgroup v2: a group with its controllers; freezing, killing, waiting for it to empty (cgroup-v2.rst)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import os
 import select
 from time import monotonic
 
-from pyoci.cgroup import files, v1
-from pyoci.cgroup.layout import UNIFIED
+from pyoci.cgroup import UNIFIED, files, v1
 from pyoci.errors import Error
 
 FREEZE_SECONDS = 10.0

@@ -1,0 +1,96 @@
+"""Putting resources into force: the writes that they translate to, made in the container's cgroups."""
+
+from __future__ import annotations
+
+from errno import EINVAL, ENOENT
+
+from pyoci.cgroup import UNIFIED, files, resources
+from pyoci.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.cgroup.manager import Manager
+    from pyoci.cgroup.resources import Write
+
+
+def apply(manager: Manager, wanted: dict[str, Any], pointer: str) -> None:
+    """Sets what is given of linux.resources, device rules excepted. Error for what can't be honoured."""
+    if manager.groups:
+        paths = manager.paths()
+        make_writes(resources.translate(wanted, pointer, lambda name: version(manager, name)), paths)
+        return
+    for section, value in wanted.items():
+        if value and section != "devices":
+            raise Error("there is no cgroup to set this in, because cgroups are disabled",
+                        code="not-supported", pointer=f"{pointer}/{section}")
+
+
+def restrict_devices(manager: Manager, rules: list[dict[str, Any]] | None, pointer: str) -> None:
+    """Puts device rules in force. Error if a rule can't be; none asked for needs no controller."""
+    path = manager.paths().get("devices")
+    if path is not None:
+        make_writes(resources.device_writes(rules, pointer), {"devices": path})
+    elif rules and any(not rule["allow"] for rule in rules):
+        raise Error("no cgroup hierarchy that could enforce device rules is mounted",
+                    code="not-supported", pointer=f"{pointer}/devices")
+
+
+def version(manager: Manager, controller: str) -> int:
+    """Which version of cgroups has a controller: 1, 2, or 0 for none. What v1 calls blkio, v2 calls io."""
+    paths = manager.paths()
+    if controller in paths:
+        return 2 if controller == UNIFIED else 1
+    if UNIFIED not in paths or controller.startswith("net_"):
+        return 0
+    if manager.mode == "v2":
+        return 2
+    name = "io" if controller == "blkio" else controller
+    return 2 if name in files.read(f"{paths[UNIFIED]}/cgroup.controllers").split() else 0
+
+
+def make_writes(writes: list[Write], paths: dict[str, str]) -> None:
+    """Makes writes in order, and those that the kernel calls invalid once more after the others.
+
+    So pairs that must not contradict each other at any moment (limit and memory+swap, quota and period)
+    get to where they should be from any values they have now.
+    """
+    while writes:
+        refused: list[tuple[Write, Error]] = []
+        for write in writes:
+            error = _put(write, paths)
+            if error:
+                refused.append((write, error))
+        if len(refused) == len(writes):
+            raise refused[0][1]
+        writes = [write for write, _ in refused]
+
+
+def _put(write: Write, paths: dict[str, str]) -> Error | None:
+    """Makes one write; the Error of an EINVAL is returned, others are raised."""
+    directory = paths.get(write.controller) or paths[UNIFIED]
+    for file, value in write.choices:
+        path = f"{directory}/{file}"
+        try:
+            if write.usage and int(files.read(f"{directory}/{write.usage}")) > int(value):
+                raise Error(f"{value} is below what is in use now ({write.usage} in {directory})",
+                            code="busy", pointer=write.pointer)
+            files.write(path, value)
+            if write.confirm and int(files.read(path)) > int(value):
+                raise Error(f"this kernel ignores {file}", code="not-supported", pointer=write.pointer)
+            return None
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            message = f"the kernel refused {value!r} for {file} in {directory}"
+            refusal = files.failure(error, message, write.pointer)
+            if error.errno == EINVAL:
+                return refusal
+            raise refusal from None
+    if write.optional:
+        return None
+    names = " or ".join(file for file, _ in write.choices)
+    gone = "" if files.exists(directory) else ", nor is there that directory"
+    raise Error(f"this kernel has no {names} in {directory}{gone}",
+                code="not-supported", pointer=write.pointer, errno=ENOENT)
