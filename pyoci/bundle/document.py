@@ -75,8 +75,8 @@ def parse(data: bytes, name: str) -> Any:
         text = str(data, "utf-8").strip(WHITESPACE)
         value, end = _scan(text, 0)
         complete = end == len(text)
-    except (ValueError, StopIteration, RecursionError):
-        complete = False
+    except (ValueError, StopIteration, RecursionError, SystemError):
+        complete = False  # SystemError: the accelerator raises an error of json.decoder's, not imported here
     if not complete or b"\\u0000" in data or b"\\ud" in data or b"\\uD" in data:
         from pyoci.bundle.diagnosis import diagnose
 
