@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyoci.cli.arguments import number, usage
 from pyoci.lifecycle.exec import execute
-from pyoci.lifecycle.options import ExecOptions
+from pyoci.lifecycle.options import ExecOptions, count_preserved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def options(given: Given) -> ExecOptions:
         pidfd_socket=texts["pidfd-socket"],
         caps=given.lists["cap"],
         no_new_privs=switches["no-new-privs"],
-        preserve_fds=given.numbers["preserve-fds"],
+        preserve_fds=count_preserved(given.numbers["preserve-fds"]),
         ignore_paused=switches["ignore-paused"],
         process_label=texts["process-label"],
         apparmor=texts["apparmor"],
-        cgroup=_cgroup(given.lists["cgroup"]),
+        cgroup=cgroups(given.lists["cgroup"]),
     )
 
 
@@ -83,12 +83,16 @@ def _variable(text: str) -> str:
     return text
 
 
-def _cgroup(given: list[str]) -> str | None:
-    """`PATH`, or `CONTROLLER[,CONTROLLER]:PATH` for some controllers of cgroup v1."""
-    if len(given) > 1:
-        raise usage(
-            "--cgroup is given more than once", "name controllers that share a path as cpu,memory:PATH"
-        )
-    if given == [""]:
-        raise usage("--cgroup is empty", "it is PATH or CONTROLLER:PATH")
-    return given[0] if given else None
+def cgroups(given: list[str]) -> dict[str, str]:
+    """`PATH` for every controller (key ""), or `CONTROLLER[,CONTROLLER]:PATH`; each controller once."""
+    chosen: dict[str, str] = {}
+    for text in given:
+        controllers, colon, path = text.partition(":")
+        if not colon:
+            controllers, path = "", text
+        for controller in controllers.split(","):
+            if controller in chosen or not path or (colon and not controller):
+                hint = "it is PATH or CONTROLLER:PATH, each controller once"
+                raise usage(f"invalid value {text!r} for --cgroup", hint)
+            chosen[controller] = path
+    return chosen

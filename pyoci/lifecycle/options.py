@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+import os
+
+from pyoci.errors import Error
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+def count_preserved(asked: int) -> int:
+    """How many descriptors from 3 up the program inherits: those asked for, and those of socket
+    activation (sd_listen_fds(3)). Each must be open.
+
+    To be called before anything is opened: afterwards a number that the caller left free may be one
+    of our own descriptors, and the container would get it.
+    """
+    listening = os.environ.get("LISTEN_FDS", "")
+    count = asked + (int(listening) if listening.isascii() and listening.isdecimal() else 0)
+    for descriptor in range(3, 3 + count):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            raise Error(
+                f"descriptor {descriptor} is to be preserved, but it isn't open",
+                code="usage",
+                hint="--preserve-fds counts from 3 up",
+            ) from None
+    return count
 
 
 class CreateOptions:
@@ -13,7 +38,7 @@ class CreateOptions:
     console_socket  path of the AF_UNIX socket that is sent the terminal, or ""
     pid_file        where to write the process id, or ""
     pidfd_socket    path of the AF_UNIX socket that is sent a pidfd of the container's process, or ""
-    preserve_fds    how many descriptors from 3 up the container gets
+    preserve_fds    how many descriptors from 3 up the container gets: what count_preserved() returned
     no_pivot        change the root without pivot_root(2)
     no_new_keyring  keep the caller's session keyring
     """
@@ -64,11 +89,11 @@ class ExecOptions:
     pidfd_socket     path of the AF_UNIX socket that is sent a pidfd, or ""
     caps             capabilities to add, such as CAP_NET_ADMIN
     no_new_privs     set no_new_privs even where config.json doesn't
-    preserve_fds     how many descriptors from 3 up it gets
+    preserve_fds     how many descriptors from 3 up it gets: what count_preserved() returned
     ignore_paused    allow it in a paused container
     process_label    SELinux label, or ""
     apparmor         AppArmor profile, or ""
-    cgroup           path of a cgroup below the container's, with v1 also CONTROLLER,CONTROLLER:PATH; or None
+    cgroup           controllers to cgroups below the container's; the key "" stands for all; empty: its own
     """
 
     __slots__ = (
@@ -111,7 +136,7 @@ class ExecOptions:
         ignore_paused: bool = False,
         process_label: str = "",
         apparmor: str = "",
-        cgroup: str | None = None,
+        cgroup: dict[str, str] | None = None,
     ) -> None:
         self.args = args
         self.process_file = process_file
@@ -130,4 +155,4 @@ class ExecOptions:
         self.ignore_paused = ignore_paused
         self.process_label = process_label
         self.apparmor = apparmor
-        self.cgroup = cgroup
+        self.cgroup = cgroup or {}

@@ -6,7 +6,7 @@ import pytest
 
 from pyoci.cli.arguments import parse
 from pyoci.cli.commands import COMMANDS
-from pyoci.cli.exec import options, user
+from pyoci.cli.exec import cgroups, options, user
 from pyoci.errors import Error
 
 
@@ -114,7 +114,7 @@ def test_everything_arrives():
     assert made.caps == ["CAP_CHOWN", "CAP_KILL"]
     assert made.preserve_fds == 2
     assert (made.process_label, made.apparmor) == ("l", "a")
-    assert made.cgroup == "x"
+    assert made.cgroup == {"": "x"}
 
 
 @pytest.mark.parametrize(
@@ -149,12 +149,24 @@ def test_what_engines_give_beside_a_process_file():
     assert made.tty
 
 
-def test_cgroups():
-    assert read("web", "id").cgroup is None
-    assert read("--cgroup", "cpu,memory:a", "web", "id").cgroup == "cpu,memory:a"
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [
+        ([], {}),
+        (["a/b"], {"": "a/b"}),
+        (["cpu:a", "memory:b"], {"cpu": "a", "memory": "b"}),
+        (["cpu,cpuacct:a"], {"cpu": "a", "cpuacct": "a"}),
+        (["cpu:a", "rest"], {"cpu": "a", "": "rest"}),
+        (["cpu:a:b"], {"cpu": "a:b"}),
+    ],
+)
+def test_cgroups(given, chosen):
+    assert cgroups(given) == chosen
 
 
-@pytest.mark.parametrize("words", [("--cgroup", ""), ("--cgroup", "a", "--cgroup", "b")])
-def test_cgroups_that_would_be_ignored(words):
-    with pytest.raises(Error, match="--cgroup is"):
-        read(*words, "web", "id")
+@pytest.mark.parametrize(
+    "given", [[""], [":a"], ["cpu:"], ["a", "b"], ["cpu:a", "cpu:b"], ["cpu,:a"], ["cpu,cpu:a"]]
+)
+def test_cgroups_that_can_not_be_meant(given):
+    with pytest.raises(Error):
+        cgroups(given)
