@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyoci.lifecycle.create import create
-from pyoci.lifecycle.options import CreateOptions
+from pyoci.lifecycle.options import CreateOptions, count_preserved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def options(given: Given) -> CreateOptions:
         console_socket=texts["console-socket"],
         pid_file=texts["pid-file"],
         pidfd_socket=texts["pidfd-socket"],
-        preserve_fds=given.numbers["preserve-fds"],
+        preserve_fds=count_preserved(given.numbers["preserve-fds"]),
         no_pivot=given.switches["no-pivot"],
         no_new_keyring=given.switches["no-new-keyring"],
     )

@@ -151,7 +151,7 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
     situation.pivot = not making.options.no_pivot
     situation.keyring = not making.options.no_new_keyring
     situation.privileged = privileges.is_host_root()
-    situation.preserve = count_preserved(making.options.preserve_fds)
+    situation.preserve = making.options.preserve_fds
     if config["process"].get("capabilities"):
         situation.last_capability = privileges.last_capability()
         if not any(entry["type"] == "user" for entry in linux.get("namespaces") or ()):
@@ -189,23 +189,6 @@ def _cgroup_view(where: layout.Layout, cgroup: Manager) -> CgroupView:
             v1[controller if controller.startswith("name=") else name] = mountpoint
             own[controller if controller.startswith("name=") else name] = paths[controller]
     return CgroupView("", v1, own)
-
-
-def count_preserved(asked: int) -> int:
-    """How many descriptors from 3 up the program inherits: those asked for, and those of socket
-    activation (sd_listen_fds(3)). Each of them must be open."""
-    listening = os.environ.get("LISTEN_FDS", "")
-    count = asked + (int(listening) if listening.isdigit() else 0)
-    for descriptor in range(3, 3 + count):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            raise Error(
-                f"descriptor {descriptor} is to be preserved, but it isn't open",
-                code="usage",
-                hint="--preserve-fds counts from 3 up",
-            ) from None
-    return count
 
 
 def _first_state(making: Making, container_id: str) -> dict[str, Any]:

@@ -176,7 +176,7 @@ class _Execution:
 
     def _plan(self) -> compiler.Plan:
         situation = Situation(self.container.id)
-        situation.preserve = creation.count_preserved(self.options.preserve_fds)
+        situation.preserve = self.options.preserve_fds
         situation.privileged = privileges.is_host_root()
         situation.last_capability = privileges.last_capability()
         if not self.joined.user:
@@ -206,7 +206,7 @@ class _Execution:
             init = executor.spawn(
                 plan,
                 descriptors={"process": self.joined.pidfd},
-                keep=range(3, 3 + creation.count_preserved(self.options.preserve_fds)),
+                keep=range(3, 3 + self.options.preserve_fds),
                 warn=self.settings.warn,
             )
             try:
@@ -240,7 +240,7 @@ class _Execution:
             else:
                 reason = init.plan.steps[report.step].args[0]
                 if reason == compiler.JOIN:
-                    cgroup.exec_join(init.stage, self.options.cgroup)
+                    cgroup.exec_join(init.stage, self.options.cgroup, self.joined.pid)
                 elif reason == compiler.START:
                     self._finish(init)
             init.answer()

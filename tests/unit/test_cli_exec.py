@@ -63,7 +63,8 @@ def test_no_user_given_is_nobody_chosen():
     assert read("web", "id").user is None
 
 
-def test_everything_arrives():
+def test_everything_arrives(monkeypatch):
+    monkeypatch.setattr("pyoci.lifecycle.options.os.fstat", lambda descriptor: None)
     made = read(
         *(
             "-t",

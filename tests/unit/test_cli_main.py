@@ -98,7 +98,8 @@ def vars_of(options) -> dict:
     return {name: getattr(options, name) for name in options.__slots__}
 
 
-def test_create(lifecycle):
+def test_create(lifecycle, monkeypatch):
+    monkeypatch.setattr("pyoci.lifecycle.options.os.fstat", lambda descriptor: None)
     line = (
         "--root /r create --bundle /b --pid-file p --console-socket c --pidfd-socket s --preserve-fds 3 "
         "--no-pivot --no-new-keyring -f other.json web"
