@@ -5,11 +5,13 @@ It shares no code with pyoci, so that the two can't be wrong together.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -231,3 +233,62 @@ def running(steps: list[Step], *, binary: Path | None = None, trace: bool = Fals
         yield run
     finally:
         run.close()
+
+
+def output_of(steps: list[Step], **options: object) -> tuple[int, str]:
+    """Runs a plan to its program's end: the exit status, and what it wrote to its standard output."""
+    with running(steps, stdout=subprocess.PIPE, **options) as run:  # type: ignore[arg-type]
+        run.expect_end()
+        assert run.process.stdout
+        output = run.process.stdout.read().decode(errors="surrogateescape")
+        run.process.stdout.close()
+        return run.wait(), output
+
+
+def failure_of(steps: list[Step], **options: object) -> tuple[str, str, str]:
+    """Runs a plan that is to fail: the name of the step, of the errno ("" without one), and the text."""
+    with running(steps, **options) as run:  # type: ignore[arg-type]
+        report = run.expect(FAILED)
+        return steps[report.step].name, errno.errorcode.get(report.error, ""), report.text
+
+
+DIRECTORIES = ("bin", "dev", "etc", "proc", "sys", "tmp", "root")
+APPLETS = ("awk", "cat", "env", "grep", "head", "id", "ls", "mkdir", "mount", "pwd", "readlink", "sh", "sleep",
+           "stat", "touch", "tr", "true", "tty", "umask")
+NAMESPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET
+
+
+def make_rootfs(root: Path) -> Path:
+    """A root filesystem of busybox and empty directories."""
+    for name in DIRECTORIES:
+        (root / name).mkdir(parents=True)
+    shutil.copy("/bin/busybox", root / "bin/busybox")
+    for applet in APPLETS:
+        (root / "bin" / applet).symlink_to("busybox")
+    return root
+
+
+def begin(root: Path, flags: int = NAMESPACES) -> list[Step]:
+    """A process in new namespaces, with `root` as its root to be."""
+    return [step("clone", flags=flags), step("host_propagation", flags=MS_SLAVE | MS_REC),
+            step("open_root", path=str(root))]
+
+
+def proc() -> Step:
+    return step("mount_filesystem", type="proc", source="proc", target="/proc")
+
+
+def devices() -> list[Step]:
+    """A /dev of its own with the null device and terminals."""
+    return [step("mount_filesystem", type="tmpfs", source="tmpfs", target="/dev", attrs=ATTR_NOSUID,
+                 options=["mode=755", "size=65536k"]),
+            step("make_device", path="/dev/null", mode=stat.S_IFCHR | 0o666, major=1, minor=3, uid=-1, gid=-1),
+            step("mount_filesystem", type="devpts", source="devpts", target="/dev/pts",
+                 attrs=ATTR_NOSUID | ATTR_NOEXEC, options=["newinstance", "ptmxmode=0666", "mode=0620"])]
+
+
+def finish(*argv: str, change: str = "pivot_root") -> list[Step]:
+    """The change of root, and a program."""
+    return [step(change), step("enter_directory", path="/", final=1),
+            step("find_program", name=argv[0], search=["/bin"]), step("close_descriptors", first=3),
+            step("execute", argv=argv, env=["PATH=/bin"], home_of=-1)]

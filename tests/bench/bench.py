@@ -141,8 +141,16 @@ class Bench:
         self.record("run in a row", runtime, wall=wall / IN_A_ROW, cpu=cpu / IN_A_ROW)
 
     def lifecycle(self, runtime: Runtime, bundle: str) -> None:
-        """The commands an engine gives one by one, and the memory of a container that waits for `start`."""
+        """The commands an engine gives one by one; a container that one of them fails on is taken away."""
         container = runtime.new_id()
+        try:
+            self.commands(runtime, bundle, container)
+        except BaseException:
+            subprocess.run([*runtime.command, "delete", "--force", container], capture_output=True)
+            raise
+
+    def commands(self, runtime: Runtime, bundle: str, container: str) -> None:
+        """From create to delete, and the memory of a container that waits for `start`."""
         wall, cpu = measure(lambda: runtime.call("create", "--bundle", bundle, container), True)
         init = runtime.init(container)
         self.record("create", runtime, wall=wall, cpu=cpu, memory=pss(init))

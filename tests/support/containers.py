@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,14 @@ class Bundle:
         return self.path
 
 
+def reap_orphans(own: set[int]) -> None:
+    """Reap our ended children but those: they are waited for by whoever started them."""
+    for task in Path("/proc/self/task").iterdir():
+        for pid in map(int, (task / "children").read_text().split()):
+            if pid not in own:
+                os.waitpid(pid, os.WNOHANG)
+
+
 class Runtime:
     """pyoci with a state directory of the test's."""
 
@@ -96,11 +106,28 @@ class Runtime:
         return [self.program, "--root", str(self.root), *args]
 
     def call(self, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command; stdout and stderr are captured, a failure isn't raised."""
+        """Run a command; stdout and stderr are captured, a failure isn't raised.
+
+        Orphans of containers are reaped meanwhile, as an engine would: the first process of a pid
+        namespace ends only when every other one has been (pid_namespaces(7)).
+        """
         options.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.run(
-            self.command(*args), capture_output=True, text=True, timeout=SECONDS, check=False, **options
+        given = options.pop("input", None)
+        if given is not None:
+            options["stdin"] = subprocess.PIPE
+        process = subprocess.Popen(
+            self.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
         )
+        deadline = time.monotonic() + SECONDS
+        while True:
+            try:
+                out, error = process.communicate(given, timeout=0.1)
+                return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+            except subprocess.TimeoutExpired:
+                reap_orphans({process.pid})
+                if time.monotonic() > deadline:
+                    process.kill()
+                    raise
 
     def ok(self, *args: str, **options: Any) -> str:
         """Run a command that must succeed; its stdout."""
@@ -108,14 +135,23 @@ class Runtime:
         assert done.returncode == 0, f"{args}: status {done.returncode}: {done.stderr}"
         return done.stdout
 
+    def detached(self, *args: str) -> None:
+        """A command whose container goes on afterwards: it keeps the descriptors it inherits, so
+        none of them may be a pipe that somebody reads to its end."""
+        with tempfile.TemporaryFile("w+") as errors:
+            done = subprocess.run(
+                self.command(*args),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                timeout=SECONDS,
+                check=False,
+            )
+            errors.seek(0)
+            assert done.returncode == 0, errors.read()
+
     def create(self, bundle: Bundle, container_id: str, *flags: str) -> None:
-        """`create` with output to nowhere: the container keeps the descriptors it inherits."""
-        done = subprocess.run(
-            self.command("create", "--bundle", str(bundle.save()), *flags, container_id),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            timeout=SECONDS, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        self.detached("create", "--bundle", str(bundle.save()), *flags, container_id)
 
     def state(self, container_id: str) -> dict[str, Any]:
         described = json.loads(self.ok("state", container_id))

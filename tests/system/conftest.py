@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,21 @@ def bundle(tmp_path: Path) -> Bundle:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Runtime:
+def runtime(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Runtime]:
     assert os.path.exists(PYOCI), f"{PYOCI} is missing: make build"
-    return Runtime(tmp_path / "state")
+    runtime = Runtime(tmp_path / "state")
+    yield runtime
+    if request.node.stash.get(FAILED, False):  # what a failed test left is not another failure
+        for container_id in runtime.ok("list", "-q").split():
+            runtime.call("delete", "--force", container_id)
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report

@@ -82,11 +82,7 @@ def test_keep_keeps_the_container(runtime: Runtime, bundle: Bundle) -> None:
 def test_detached_run(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
     bundle.args("sleep", "60")
     pid_file = tmp_path / "pid"
-    done = subprocess.run(
-        runtime.command("run", "-d", "--pid-file", str(pid_file), "--bundle", str(bundle.save()), "one"),
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0
+    runtime.detached("run", "-d", "--pid-file", str(pid_file), "--bundle", str(bundle.save()), "one")
     state = runtime.state("one")
     assert state["status"] == "running"
     assert int(pid_file.read_text()) == state["pid"]
@@ -162,11 +158,7 @@ def test_exec_detached_writes_its_pid(runtime: Runtime, bundle: Bundle, tmp_path
     runtime.create(bundle.args("sleep", "60"), "one")
     runtime.ok("start", "one")
     pid_file = tmp_path / "pid"
-    done = subprocess.run(
-        runtime.command("exec", "-d", "--pid-file", str(pid_file), "one", "sleep", "50"),
-        stdout=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0
+    runtime.detached("exec", "-d", "--pid-file", str(pid_file), "one", "sleep", "50")
     pid = int(pid_file.read_text())
     assert Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x0050\0"
     assert pid in json.loads(runtime.ok("ps", "-f", "json", "one"))
