@@ -99,7 +99,7 @@ def vars_of(options) -> dict:
 
 
 def test_create(lifecycle, monkeypatch):
-    monkeypatch.setattr("pyoci.lifecycle.options.os.fstat", lambda descriptor: None)
+    monkeypatch.setattr("pyoci.lifecycle.options.count_preserved", lambda asked: asked)
     line = (
         "--root /r create --bundle /b --pid-file p --console-socket c --pidfd-socket s --preserve-fds 3 "
         "--no-pivot --no-new-keyring -f other.json web"
