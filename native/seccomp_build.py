@@ -12,7 +12,6 @@ DECLARATIONS = """
     const struct scmp_version *seccomp_version(void);
     scmp_filter_ctx seccomp_init(uint32_t def_action);
     void seccomp_release(scmp_filter_ctx ctx);
-    int seccomp_attr_set(scmp_filter_ctx ctx, unsigned int attr, uint32_t value);
     uint32_t seccomp_arch_native(void);
     uint32_t seccomp_arch_resolve_name(const char *arch_name);
     int seccomp_arch_add(scmp_filter_ctx ctx, uint32_t arch_token);
