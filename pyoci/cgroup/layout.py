@@ -54,9 +54,10 @@ def parse(mounts: bytes, membership: bytes) -> Layout:
         mount for mount in mountinfo.parse(mounts, b" - cgroup") if mount.type in ("cgroup", "cgroup2")
     ]
     found: list[Hierarchy] = []
-    for line in membership.decode(errors="surrogateescape").splitlines():
-        number, _, rest = line.partition(":")
-        names, _, own = rest.partition(":")
+    for line in membership.decode(errors="surrogateescape").split("\n"):
+        if not line:
+            continue
+        number, names, own = line.split(":", 2)
         if number == "0":
             here = [mount for mount in groups if mount.type == "cgroup2"]
         else:

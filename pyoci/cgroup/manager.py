@@ -225,7 +225,7 @@ class Manager:
         """The cgroup2 group of the container's first process, if it is below the container's own."""
         if not init or group.version != 2:
             return ""
-        for line in files.read(f"/proc/{init}/cgroup").splitlines():
+        for line in files.read(f"/proc/{init}/cgroup").split("\n"):
             if line.startswith("0::"):
                 path = group.mount + line[3:]
                 return path if path.startswith(group.path + "/") and ".." not in path.split("/") else ""
@@ -325,8 +325,8 @@ def new(layout: Layout, cgroups_path: str | None, container_id: str, driver: str
                     hint="mount one, or disable cgroups")
     name = cgroups_path or container_id
     inner = normal(name)
-    if name.startswith("/") and inner == "/":
-        raise Error("the root of the cgroup hierarchies can't be a container's cgroup",
+    if inner == "/":
+        raise Error(f"{name!r} is no cgroup of a container's own",
                     code="invalid-config", pointer=files.PATH)
     groups: list[Group] = []
     for hierarchy in layout.hierarchies:

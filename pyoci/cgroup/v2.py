@@ -93,15 +93,6 @@ def thaw(path: str) -> None:
                     code="wrong-state", pointer=files.PATH)
 
 
-def thaw_below(path: str) -> None:
-    """Thaws every cgroup below and the one itself, each that was frozen in its own right."""
-    for group in files.tree(path):
-        try:
-            files.write(f"{group}/cgroup.freeze", "0")
-        except FileNotFoundError:
-            continue
-
-
 def _events(path: str) -> str:
     try:
         return files.read(f"{path}/cgroup.events")

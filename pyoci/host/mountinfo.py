@@ -34,7 +34,7 @@ class Mount:
 
     def __init__(self, line: bytes) -> None:
         fields, _, rest = line.partition(b" - ")
-        words = fields.split()
+        words = fields.split(b" ")
         kind, source, *super_options = rest.split(b" ")
         self.id = int(words[0])
         self.parent = int(words[1])
