@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from pyoci.cgroup.manager import Manager
     from pyoci.lifecycle.options import CreateOptions
     from pyoci.lifecycle.settings import Settings
+    from pyoci.plan.plan import Plan
     from pyoci.plan.steps import Step
 
-SPECIFICATION = "1.3.0"
 
 
 class Making:
@@ -57,7 +57,7 @@ class Making:
         self.init: executor.Init | None = None
         self.listener: socket | None = None
         self.master = -1
-        self.plan: compiler.Plan
+        self.plan: Plan
         self.cgroup: Manager
         self.situation: Situation
         self.container: store.Container
@@ -256,7 +256,7 @@ def plan_birth(cgroup: Manager) -> bool:
     return cgroup.birth_fd is not None and cgroup.mode == "v2"
 
 
-def _open(plan: compiler.Plan, name: str, path: str) -> int:
+def _open(plan: Plan, name: str, path: str) -> int:
     """A namespace's file, or a mount tree copied in our own context."""
     if name.startswith("tree:"):
         from pyoci._shim import lib
@@ -379,20 +379,6 @@ def _take_terminal(making: Making, master: int) -> None:
         os.close(master)
 
 
-def hook_state(state: dict[str, Any], status: str, pid: int) -> dict[str, Any]:
-    """What a hook reads on stdin (runtime.md#state)."""
-    result = {
-        "ociVersion": SPECIFICATION,
-        "id": state["id"],
-        "status": status,
-        "bundle": state["bundle"],
-        "annotations": state["annotations"],
-    }
-    if pid:
-        result["pid"] = pid
-    return result
-
-
 def _run_hooks(making: Making) -> None:
     from pyoci.lifecycle import hooks
     from pyoci.lifecycle.joining import Joined
@@ -403,12 +389,12 @@ def _run_hooks(making: Making) -> None:
     making.container.save()  # a hook may ask for the state, or send a signal
     entries, directory, warn = state["hooks"], state["bundle"], making.settings.warn
     for kind in ("prestart", "createRuntime"):
-        described = hook_state(state, "creating", init.pid)
+        described = store.hook_state(state, "creating", init.pid)
         hooks.run(entries, kind, described, directory=directory, warn=warn)
     if entries.get("createContainer"):
         joined = Joined(init.pid)
         try:
-            described = hook_state(state, "creating", joined.inner_pid)
+            described = store.hook_state(state, "creating", joined.inner_pid)
             hooks.run(entries, "createContainer", described, directory=directory, warn=warn, joined=joined)
         finally:
             joined.close()
@@ -461,7 +447,7 @@ def set_limits(process: dict[str, Any], pid: int) -> None:
             ) from None
 
 
-def remembered_steps(plan: compiler.Plan) -> bytes:
+def remembered_steps(plan: Plan) -> bytes:
     """What `start` needs to name a step that fails after the gate: [index, name, pointer, args]."""
     from pyoci.bundle import document
 

@@ -7,7 +7,6 @@ import os
 from pyoci.cgroup import manager
 from pyoci.errors import Error
 from pyoci.lifecycle import store
-from pyoci.lifecycle.create import hook_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def _poststop(container: store.Container, settings: Settings) -> None:
     from pyoci.lifecycle import hooks
 
     state = container.state
-    described = hook_state(state, "stopped", 0)
+    described = store.hook_state(state, "stopped", 0)
     directory = state["bundle"] if os.path.isdir(state["bundle"]) else "/"
     for index, hook in enumerate(state["hooks"]["poststop"]):
         try:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pyoci.lifecycle.options import ExecOptions
     from pyoci.lifecycle.settings import Settings
+    from pyoci.plan.plan import Plan
 
 
 def execute(settings: Settings, container_id: str, options: ExecOptions) -> int:
@@ -174,7 +175,7 @@ class _Execution:
         self.joined = joined
         self.master = -1
 
-    def _plan(self) -> compiler.Plan:
+    def _plan(self) -> Plan:
         situation = Situation(self.container.id)
         situation.preserve = self.options.preserve_fds
         situation.privileged = privileges.is_host_root()

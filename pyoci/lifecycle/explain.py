@@ -8,7 +8,7 @@ from pyoci.lifecycle.options import CreateOptions
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.lifecycle.settings import Settings
-    from pyoci.plan.compile import Plan
+    from pyoci.plan.plan import Plan
 
 
 def plan(settings: Settings, bundle: str, config: str) -> Plan:

@@ -11,16 +11,14 @@ from _socket import AF_UNIX, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket, soc
 from _struct import Struct
 from select import POLLIN, poll
 
-from pyoci._shim import ffi, lib
 from pyoci.errors import Error
-from pyoci.plan.encode import encode
 from pyoci.plan.steps import TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from pyoci.plan.compile import Plan
+    from pyoci.plan.plan import Plan
     from pyoci.plan.steps import Step
 
 FAILED, WAITING, CLONED, DESCRIPTOR, READY, DONE, WARNING = range(1, 8)
@@ -126,6 +124,9 @@ def spawn(
     keep         further descriptors the program inherits, beside `standard` (-1: our own)
     cgroup       the cgroup v2 directory to be born in, or -1
     """
+    from pyoci._shim import ffi, lib  # here, as start and delete only talk with what create spawned
+    from pyoci.plan.encode import encode
+
     ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
     init = Init(plan, ours, warn)
     init.trace = trace
@@ -162,6 +163,8 @@ def spawn(
 
 def _image() -> int:
     """The executor, as a copy that nobody can write to: what a container sees as /proc/self/exe."""
+    from pyoci._shim import lib
+
     file = os.open(_EXECUTOR, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return checked(lib.shim_sealed_file(file, b"pyoci-init"), "copy the executor to memory")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyoci import SPEC_VERSION
 from pyoci.cgroup import manager
 from pyoci.errors import Error
 from pyoci.lifecycle import store
@@ -26,7 +27,7 @@ def _describe(container: store.Container) -> dict[str, Any]:
     known = container.state
     status = container.status()
     return {
-        "ociVersion": "1.3.0",
+        "ociVersion": SPEC_VERSION,
         "id": container.id,
         "pid": 0 if status == "stopped" else known["pid"],
         "status": status,

@@ -9,8 +9,7 @@ from pyoci.bundle import document
 from pyoci.errors import Error
 from pyoci.lifecycle import init as executor
 from pyoci.lifecycle import store
-from pyoci.lifecycle.create import hook_state
-from pyoci.plan.compile import Plan
+from pyoci.plan.plan import Plan
 from pyoci.plan.steps import Step
 
 TYPE_CHECKING = False
@@ -101,7 +100,7 @@ def begin(
         if state["hooks"].get("poststart"):
             from pyoci.lifecycle import hooks
 
-            described = hook_state(state, "running", state["pid"])
+            described = store.hook_state(state, "running", state["pid"])
             hooks.run(state["hooks"], "poststart", described, directory=state["bundle"], warn=warn)
     except BaseException:
         _kill(state["pid"])
@@ -115,7 +114,7 @@ def _start_hooks(container: store.Container, warn: Callable[[str], None]) -> Non
     state = container.state
     joined = Joined(state["pid"])
     try:
-        described = hook_state(state, "created", joined.inner_pid)
+        described = store.hook_state(state, "created", joined.inner_pid)
         hooks.run(
             state["hooks"],
             "startContainer",
@@ -135,7 +134,7 @@ def hand_listener(container: store.Container, descriptor: int) -> None:
 
     state = container.state
     path, metadata = state["seccomp_listener"]
-    described = hook_state(state, "creating", state["pid"])
+    described = store.hook_state(state, "creating", state["pid"])
     message = {
         "ociVersion": described["ociVersion"],
         "fds": ["seccompFd"],

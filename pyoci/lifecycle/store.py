@@ -14,6 +14,7 @@ from errno import EAGAIN, ENOENT, ENOTDIR
 from fcntl import LOCK_EX, LOCK_NB, flock
 from time import monotonic, sleep
 
+from pyoci import SPEC_VERSION
 from pyoci.bundle import document
 from pyoci.errors import Error
 from pyoci.host import procfs
@@ -141,6 +142,20 @@ class Container:
         for name in os.listdir(self.descriptor):
             os.unlink(name, dir_fd=self.descriptor)
         os.rmdir(self.path)
+
+
+def hook_state(state: dict[str, Any], status: str, pid: int) -> dict[str, Any]:
+    """What a hook reads on stdin (runtime.md#state)."""
+    result = {
+        "ociVersion": SPEC_VERSION,
+        "id": state["id"],
+        "status": status,
+        "bundle": state["bundle"],
+        "annotations": state["annotations"],
+    }
+    if pid:
+        result["pid"] = pid
+    return result
 
 
 def claim(root: str, container_id: str) -> Container:

@@ -17,6 +17,7 @@ from pyoci.plan import steps
 from pyoci.plan.identity import compile_directory, compile_execute, compile_identity
 from pyoci.plan.kernel import NAMESPACES, SIGKILL
 from pyoci.plan.namespaces import Namespaces, compile_names, compile_stage, compile_sysctls, descriptor
+from pyoci.plan.plan import Plan
 from pyoci.plan.rootfs import compile_change, compile_cover, compile_mounts, compile_root
 
 TYPE_CHECKING = False
@@ -36,28 +37,6 @@ EARLY_HOOKS = ("prestart", "createRuntime", "createContainer")
 
 # Properties that this version can't honour yet: an error is better than a container without them.
 UNSUPPORTED = ("intelRdt", "netDevices", "mountLabel")
-
-
-class Plan:
-    """Steps, and what the runtime has to have open for them.
-
-    clone_flags  namespaces to make with the process itself; 0 when a stage does it
-    staged       the first process only prepares, and clones the container's
-    descriptors  name -> host path: namespaces to open, mount trees to open for a user namespace
-    listener     whether the gate's socket is named `listener` among the descriptors
-    """
-
-    __slots__ = ("clone_flags", "descriptors", "listener", "staged", "steps")
-
-    def __init__(self) -> None:
-        self.steps: list[Step] = []
-        self.clone_flags = 0
-        self.staged = False
-        self.descriptors: dict[str, str] = {}
-        self.listener = False
-
-    def pointer(self, index: int) -> str:
-        return self.steps[index].pointer if 0 <= index < len(self.steps) else ""
 
 
 def compile_container(config: dict[str, Any], situation: Situation, *, bundle: str, rootfs: str) -> Plan:

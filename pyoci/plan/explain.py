@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyoci.plan.compile import Plan
+    from pyoci.plan.plan import Plan
     from pyoci.plan.steps import Step
 
 SHOWN_CHARACTERS = 60  # of a long argument

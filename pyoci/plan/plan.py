@@ -1,0 +1,29 @@
+"""A plan as it is handed around. Not with the compilers, as `start` reads one and needs none of them."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.plan.steps import Step
+
+
+class Plan:
+    """Steps, and what the runtime has to have open for them.
+
+    clone_flags  namespaces to make with the process itself; 0 when a stage does it
+    staged       the first process only prepares, and clones the container's
+    descriptors  name -> host path: namespaces to open, mount trees to open for a user namespace
+    listener     whether the gate's socket is named `listener` among the descriptors
+    """
+
+    __slots__ = ("clone_flags", "descriptors", "listener", "staged", "steps")
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.clone_flags = 0
+        self.staged = False
+        self.descriptors: dict[str, str] = {}
+        self.listener = False
+
+    def pointer(self, index: int) -> str:
+        return self.steps[index].pointer if 0 <= index < len(self.steps) else ""
