@@ -1,4 +1,4 @@
-"""Makes the small root filesystem that the bundles here run: Debian's static busybox and what programs expect.
+"""Makes the small root filesystem that the bundles here run: busybox, and the files that programs expect.
 
 Usage: bundles/make.py [DIRECTORY]   (bundles/rootfs by default; what is there already is replaced)
 """
@@ -15,14 +15,24 @@ from pathlib import Path
 
 BUSYBOX = Path("/bin/busybox")
 DIRECTORIES = {
-    "dev": 0o755, "etc": 0o755, "home/user": 0o755, "mnt": 0o755, "opt/broken": 0o755, "proc": 0o555,
-    "root": 0o700, "run": 0o755, "sys": 0o555, "tmp": 0o1777, "var/log": 0o755, "var/tmp": 0o1777,
+    "dev": 0o755,
+    "etc": 0o755,
+    "home/user": 0o755,
+    "mnt": 0o755,
+    "opt/broken": 0o755,
+    "proc": 0o555,
+    "root": 0o700,
+    "run": 0o755,
+    "sys": 0o555,
+    "tmp": 0o1777,
+    "var/log": 0o755,
+    "var/tmp": 0o1777,
 }
 FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n"
-                  "daemon:x:1:1:daemon:/usr/sbin:/bin/false\n"
-                  "user:x:1000:1000:user:/home/user:/bin/sh\n"
-                  "nobody:x:65534:65534:nobody:/:/bin/false\n",
+    "daemon:x:1:1:daemon:/usr/sbin:/bin/false\n"
+    "user:x:1000:1000:user:/home/user:/bin/sh\n"
+    "nobody:x:65534:65534:nobody:/:/bin/false\n",
     "etc/group": "root:x:0:\ndaemon:x:1:\ntty:x:5:\nusers:x:100:user\nuser:x:1000:\nnogroup:x:65534:\n",
     "etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
     "etc/resolv.conf": "nameserver 127.0.0.1\n",
@@ -41,14 +51,32 @@ def program_without_loader() -> bytes:
     text = header + 2 * entry
     size = text + len(ELF_INTERPRETER)
     address = 0x400000
-    return b"".join([
-        b"\x7fELF\x02\x01\x01".ljust(16, b"\0"),
-        struct.pack("<HHIQQQIHHHHHH", 2, MACHINES[platform.machine()], 1, address, header, 0, 0,
-                    header, entry, 2, 0, 0, 0),
-        struct.pack("<IIQQQQQQ", 3, 4, text, address + text, 0, len(ELF_INTERPRETER), len(ELF_INTERPRETER), 1),
-        struct.pack("<IIQQQQQQ", 1, 5, 0, address, 0, size, size, 0x1000),
-        ELF_INTERPRETER,
-    ])
+    return b"".join(
+        [
+            b"\x7fELF\x02\x01\x01".ljust(16, b"\0"),
+            struct.pack(
+                "<HHIQQQIHHHHHH",
+                2,
+                MACHINES[platform.machine()],
+                1,
+                address,
+                header,
+                0,
+                0,
+                header,
+                entry,
+                2,
+                0,
+                0,
+                0,
+            ),
+            struct.pack(
+                "<IIQQQQQQ", 3, 4, text, address + text, 0, len(ELF_INTERPRETER), len(ELF_INTERPRETER), 1
+            ),
+            struct.pack("<IIQQQQQQ", 1, 5, 0, address, 0, size, size, 0x1000),
+            ELF_INTERPRETER,
+        ]
+    )
 
 
 def link_applets(root: Path) -> None:

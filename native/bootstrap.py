@@ -1,9 +1,10 @@
 """The first Python code of the launcher: finds pyoci's modules inside it, and runs the command.
 
-Only what the interpreter has loaded anyway is used. sys.path is as native/launcher.c made it: the standard library,
-its extension modules, then the directory of the packages.
+Only what the interpreter has loaded anyway is used. sys.path is as native/launcher.c made it: the standard
+library, its extension modules, then the directory of the packages.
 """
 
+import gc
 import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import ExtensionFileLoader
@@ -12,12 +13,15 @@ from posix import stat
 
 EXTENSIONS, PACKAGES = sys.path[1:3]
 SUFFIX = extension_suffixes()[0]
-# Outside the standard library only these are looked for before it: a package must not stand in for its modules.
-KNOWN = {"_cffi_backend": f"{PACKAGES}/_cffi_backend{SUFFIX}", "pyoci._shim": f"{PACKAGES}/pyoci/_shim.abi3.so"}
+# Only these come before the standard library: a package must not stand in for one of its modules.
+KNOWN = {
+    "_cffi_backend": f"{PACKAGES}/_cffi_backend{SUFFIX}",
+    "pyoci._shim": f"{PACKAGES}/pyoci/_shim.abi3.so",
+}
 
 
 class Finder:
-    """Says where a module is without reading directories; what it doesn't know is left to Python's own finders.
+    """Says where a module is without reading directories; the rest is left to Python's own finders.
 
     A module from inside the launcher is, in all that can be seen of it, the one in the installed .py file.
     """
@@ -66,6 +70,8 @@ def frozen(name):
 
 def run():
     """Runs the command. Returns its exit status, all output written."""
+    # A command makes some ten thousand objects and ends; looking through them for cycles took 2 ms of it.
+    gc.set_threshold(100_000)
     sys.meta_path.insert(0, Finder)
     from pyoci.__main__ import main
 

@@ -1,6 +1,6 @@
-"""Builds what isn't Python: generated modules, the executor and the launcher. setup.py hangs it into setuptools.
+"""Builds what isn't plain Python: generated modules, the executor, the launcher; for setup.py.
 
-Usage: python native/build.py [DIRECTORY]   (leaves `executor` and `launcher` in DIRECTORY, build/native by default)
+Usage: python native/build.py [DIRECTORY]   (`executor` and `launcher` go there; build/native by default)
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ import site
 import subprocess
 import sys
 import sysconfig
+from distutils.command.build_scripts import build_scripts
 from pathlib import Path
 
-import setuptools  # before distutils, which it provides
-from distutils.command.build_scripts import build_scripts
-from setuptools.command.build_py import build_py
-
 from freeze import freeze
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATORS = (ROOT / "native/generate.py", ROOT / "schemas/generate.py")
@@ -52,11 +50,19 @@ def musl_command(sources: list[Path]) -> list[str | Path] | None:
     libraries = Path(f"/usr/lib/{platform.machine()}-linux-musl")
     if not compiler or not (libraries / "rcrt1.o").exists():
         return None
-    # Debian has the kernel's headers among those of glibc, and musl-gcc's own specification knows no static PIE.
+    # Debian has the kernel's headers among those of glibc, and musl-gcc by itself knows no static PIE.
     headers = ["/usr/include", f"/usr/include/{platform.machine()}-linux-gnu"]
     seen = [word for directory in headers for word in ("-idirafter", directory)]
     link = ["-static", "-nostartfiles", "-Wl,-pie,--no-dynamic-linker,-z,text"]
-    return [compiler, *seen, *link, libraries / "rcrt1.o", libraries / "crti.o", *sources, libraries / "crtn.o"]
+    return [
+        compiler,
+        *seen,
+        *link,
+        libraries / "rcrt1.o",
+        libraries / "crti.o",
+        *sources,
+        libraries / "crtn.o",
+    ]
 
 
 def build_executor(target: Path) -> None:
@@ -80,21 +86,23 @@ def launcher_config() -> str:
     stdlib = sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix})
     executable = os.path.realpath(sys.executable)
     packages = dict.fromkeys(site.getsitepackages([sys.base_prefix, *base.values()]))
-    return "\n".join([
-        "/* Made by native/build.py for the Python it ran under. */",
-        f"#define PYTHON_VERSION {c_text(sysconfig.get_python_version())}",
-        f"#define EXECUTABLE {c_text(executable)}",
-        f"#define PYTHON_PREFIX {c_text(sys.base_prefix)}",
-        f"#define PYTHON_EXEC_PREFIX {c_text(sys.base_exec_prefix)}",
-        f"#define STDLIB {c_text(stdlib)}",
-        f"#define DYNAMIC_LIBRARIES {c_text(sysconfig.get_config_var('DESTSHARED'))}",
-        f"#define SYSTEM_PACKAGES {', '.join([*map(c_text, packages), '(void *)0'])}",
-        "",
-    ])
+    return "\n".join(
+        [
+            "/* Made by native/build.py for the Python it ran under. */",
+            f"#define PYTHON_VERSION {c_text(sysconfig.get_python_version())}",
+            f"#define EXECUTABLE {c_text(executable)}",
+            f"#define PYTHON_PREFIX {c_text(sys.base_prefix)}",
+            f"#define PYTHON_EXEC_PREFIX {c_text(sys.base_exec_prefix)}",
+            f"#define STDLIB {c_text(stdlib)}",
+            f"#define DYNAMIC_LIBRARIES {c_text(sysconfig.get_config_var('DESTSHARED'))}",
+            f"#define SYSTEM_PACKAGES {', '.join([*map(c_text, packages), '(void *)0'])}",
+            "",
+        ]
+    )
 
 
 def ways_to_python() -> dict[str, list[str]]:
-    """The ways for the launcher to have this interpreter, best first, each with the compiler options it takes."""
+    """The ways for the launcher to have this interpreter, best first, each with its compiler options."""
     include = ["-DEMBED", f"-I{sysconfig.get_path('include')}"]
     # Not position-independent: relocating the interpreter's tables would cost a page fault each.
     program = ["-no-pie", "-Wl,--export-dynamic", "-s"]
@@ -107,7 +115,13 @@ def ways_to_python() -> dict[str, list[str]]:
     if archive.exists():
         ways["linked in"] = [*include, *program, str(archive), *dict.fromkeys([*libraries, "-lm"])]
     if sysconfig.get_config_var("Py_ENABLE_SHARED"):
-        ways["shared"] = [*include, *program, f"-L{directory}", f"-Wl,-rpath,{directory}", f"-lpython{version}"]
+        ways["shared"] = [
+            *include,
+            *program,
+            f"-L{directory}",
+            f"-Wl,-rpath,{directory}",
+            f"-lpython{version}",
+        ]
     return {**ways, "executed": []}
 
 
@@ -116,7 +130,14 @@ def build_launcher(target: Path, packages: Path, ways: dict[str, list[str]]) -> 
     (target.parent / "launcher_config.h").write_text(launcher_config())
     freeze(packages, target.parent / "frozen_modules.bin", target.parent / "frozen_modules.h")
     for way, options in ways.items():
-        compiler = [os.environ.get("CC", "cc"), "-std=gnu11", "-O2", *WARNINGS, *HARDENING, f"-I{target.parent}"]
+        compiler = [
+            os.environ.get("CC", "cc"),
+            "-std=gnu11",
+            "-O2",
+            *WARNINGS,
+            *HARDENING,
+            f"-I{target.parent}",
+        ]
         command = [*compiler, str(ROOT / "native/launcher.c"), *options, "-o", str(target)]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if result.returncode == 0:

@@ -1,4 +1,4 @@
-"""Compiles Python modules into one file of code objects for the launcher, and a C table that says where each is.
+"""Compiles Python modules into one file of code for the launcher, and a C table that says where each is.
 
 A module from the launcher's own memory costs a tenth of one that is looked for, opened, read and checked.
 """
@@ -20,7 +20,9 @@ def modules(packages: Path) -> dict[str, tuple[Path, str]]:
     packages  the directory that has the package pyoci, with all its generated modules
     """
     directory = Path(encodings.__file__).parent
-    found = {module_name(Path("encodings", name)): (directory / name, str(directory / name)) for name in STARTUP}
+    found = {
+        module_name(Path("encodings", name)): (directory / name, str(directory / name)) for name in STARTUP
+    }
     found["_pyoci_bootstrap"] = (NATIVE / "bootstrap.py", "bootstrap.py")
     for source in sorted(packages.glob("pyoci/**/*.py")):
         # Relative: native/bootstrap.py replaces it by the installed file's name.
@@ -45,13 +47,17 @@ def freeze(packages: Path, blob: Path, table: Path) -> None:
         rows.append(f'    {{"{name}", frozen_code + {len(code)}, {len(piece)}, .is_package = {package}}},')
         code += piece
     blob.write_bytes(code)
-    table.write_text("\n".join([
-        "/* Made by native/freeze.py. */",
-        f'__asm__(".section .rodata\\n.balign 16\\nfrozen_code: .incbin \\"{blob}\\"\\n.previous");',
-        "extern const unsigned char frozen_code[];",
-        "static const struct _frozen frozen_modules[] = {",
-        *rows,
-        "    {0},",
-        "};",
-        "",
-    ]))
+    table.write_text(
+        "\n".join(
+            [
+                "/* Made by native/freeze.py. */",
+                f'__asm__(".section .rodata\\n.balign 16\\nfrozen_code: .incbin \\"{blob}\\"\\n.previous");',
+                "extern const unsigned char frozen_code[];",
+                "static const struct _frozen frozen_modules[] = {",
+                *rows,
+                "    {0},",
+                "};",
+                "",
+            ]
+        )
+    )

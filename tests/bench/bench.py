@@ -2,10 +2,10 @@
 
 Usage: python tests/bench/bench.py [--pyoci PROGRAM] [--rounds N] [--json FILE]
 
-Every round runs each case once under each runtime, in an order that rotates, so that what else the machine does
-meets all of them alike. Figures are medians; a ratio below 1 means that pyoci needs less. It runs in a mount
-namespace of its own without /sys/fs/cgroup/unified, because crun refuses a hybrid cgroup layout, and adopts orphans,
-so that CPU time spent in processes that a runtime leaves behind is counted as the runtime's.
+Every round runs each case once under each runtime, in an order that rotates, so that what else the machine
+does meets all of them alike. Figures are medians; a ratio below 1 means that pyoci needs less. It runs in a
+mount namespace of its own without /sys/fs/cgroup/unified, because crun refuses a hybrid cgroup layout, and
+adopts orphans, so that CPU time spent in processes that a runtime leaves behind is counted as the runtime's.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ UNIFIED = "/sys/fs/cgroup/unified"
 IN_NAMESPACE = "PYOCI_BENCH_NAMESPACE"
 PR_SET_CHILD_SUBREAPER = 36
 WARM_UP = 3
-# A cgroup v1 migration finds its wait for an RCU grace period already served when another one, of whatever process,
-# went before it within some 20 ms: without a pause a runtime would profit from the one before it.
+# A cgroup v1 migration finds its wait for an RCU grace period already served when another one, of whatever
+# process, went before it within some 20 ms: without a pause a runtime would profit from the one before it.
 PAUSE = 0.06
 IN_A_ROW = 5
 
@@ -67,7 +67,9 @@ class Runtime:
 
     def version(self) -> str:
         """The first line of --version."""
-        return subprocess.run([self.program, "--version"], capture_output=True, text=True).stdout.split("\n")[0]
+        return subprocess.run([self.program, "--version"], capture_output=True, text=True).stdout.split("\n")[
+            0
+        ]
 
     def init(self, container: str) -> int:
         """The pid of a container's process, from `state`."""
@@ -124,7 +126,9 @@ class Bench:
     def record(self, case: str, runtime: Runtime, **figures: float) -> None:
         """Adds figures of one round."""
         for figure, value in figures.items():
-            self.results.setdefault(case, {}).setdefault(runtime.name, {}).setdefault(figure, []).append(value)
+            self.results.setdefault(case, {}).setdefault(runtime.name, {}).setdefault(figure, []).append(
+                value
+            )
 
     def run(self, case: str, runtime: Runtime, bundle: str) -> None:
         """`run` of a program that ends at once."""
@@ -133,6 +137,7 @@ class Bench:
 
     def run_in_a_row(self, runtime: Runtime, bundle: str) -> None:
         """`run` several times without a pause, where every runtime finds the grace period of its last run."""
+
         def several() -> None:
             for _ in range(IN_A_ROW):
                 runtime.call("run", "--bundle", bundle, runtime.new_id())
@@ -193,7 +198,9 @@ def summary(results: dict[str, dict[str, dict[str, list[float]]]], names: list[s
             if figure not in by_runtime[names[0]]:
                 continue
             medians = {name: statistics.median(by_runtime[name][figure]) for name in names}
-            ratios = {name: medians[names[0]] / medians[name] if medians[name] else None for name in names[1:]}
+            ratios = {
+                name: medians[names[0]] / medians[name] if medians[name] else None for name in names[1:]
+            }
             rows.append({"case": case, "figure": figure, "unit": unit, "medians": medians, "ratios": ratios})
     return rows
 
@@ -201,11 +208,15 @@ def summary(results: dict[str, dict[str, dict[str, list[float]]]], names: list[s
 def show(rows: list[dict[str, Any]], names: list[str]) -> None:
     """Prints the table."""
     others = names[1:]
-    print("".join([f"{'':24}", *(f"{name:>10}" for name in names), *(f"{'/' + name:>10}" for name in others)]))
+    print(
+        "".join([f"{'':24}", *(f"{name:>10}" for name in names), *(f"{'/' + name:>10}" for name in others)])
+    )
     for row in rows:
         label = f"{row['case']}, {row['figure']} {row['unit']}"
         medians = "".join(f"{row['medians'][name]:10.1f}" for name in names)
-        ratios = "".join(f"{row['ratios'][name]:10.2f}" if row["ratios"][name] else f"{'-':>10}" for name in others)
+        ratios = "".join(
+            f"{row['ratios'][name]:10.2f}" if row["ratios"][name] else f"{'-':>10}" for name in others
+        )
         print(f"{label:24}{medians}{ratios}")
 
 
@@ -231,12 +242,18 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(prefix="pyoci-bench-") as directory:
         work = Path(directory)
-        programs = {"pyoci": os.path.abspath(options.pyoci), "runc": shutil.which("runc"), "crun": shutil.which("crun")}
+        programs = {
+            "pyoci": os.path.abspath(options.pyoci),
+            "runc": shutil.which("runc"),
+            "crun": shutil.which("crun"),
+        }
         missing = [name for name, program in programs.items() if program is None]
         if missing:
             raise SystemExit(f"bench: not installed: {', '.join(missing)}")
         runtimes = [Runtime(name, str(program), work) for name, program in programs.items()]
-        subprocess.run([sys.executable, ROOT / "bundles/make.py", work / "rootfs"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, ROOT / "bundles/make.py", work / "rootfs"], check=True, stdout=subprocess.DEVNULL
+        )
         bench = Bench(work, runtimes)
         begin = time.monotonic()
         bench.rounds(options.rounds)
@@ -247,11 +264,18 @@ def main() -> None:
         print(f"medians of {options.rounds} interleaved rounds, {time.monotonic() - begin:.0f} s\n")
         show(rows, names)
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({
-            "machine": machine, "rounds": options.rounds,
-            "versions": {runtime.name: runtime.version() for runtime in runtimes},
-            "summary": rows, "figures": bench.results,
-        }, indent=1))
+        options.json.write_text(
+            json.dumps(
+                {
+                    "machine": machine,
+                    "rounds": options.rounds,
+                    "versions": {runtime.name: runtime.version() for runtime in runtimes},
+                    "summary": rows,
+                    "figures": bench.results,
+                },
+                indent=1,
+            )
+        )
         print(f"\nall figures: {options.json}")
 
 

@@ -7,17 +7,38 @@ import platform
 from pathlib import Path
 from typing import Any
 
-# The engines' own seccomp profile, in the engines' format (package golang-github-containers-common, with podman).
+# The engines' own seccomp profile, in their format (Debian's golang-github-containers-common).
 PROFILE = Path("/usr/share/containers/seccomp.json")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 FEW_CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 DOCKER_CAPABILITIES = [
-    "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
-    "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
 ]
 MASKED = [
-    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-    "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
 ]
 READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 
@@ -33,9 +54,13 @@ def default(rootfs: Path, args: list[str]) -> dict[str, Any]:
     return {
         "ociVersion": "1.0.2",
         "process": {
-            "terminal": False, "user": {"uid": 0, "gid": 0}, "args": args, "cwd": "/", "noNewPrivileges": True,
+            "terminal": False,
+            "user": {"uid": 0, "gid": 0},
+            "args": args,
+            "cwd": "/",
+            "noNewPrivileges": True,
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
-            "capabilities": {kind: FEW_CAPABILITIES for kind in ("bounding", "effective", "permitted")},
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), FEW_CAPABILITIES),
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
         },
         "root": {"path": str(rootfs), "readonly": True},
@@ -43,8 +68,17 @@ def default(rootfs: Path, args: list[str]) -> dict[str, Any]:
         "mounts": [
             mount("/proc", "proc", "proc"),
             mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
-            mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620",
-                  "gid=5"),
+            mount(
+                "/dev/pts",
+                "devpts",
+                "devpts",
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ),
             mount("/dev/shm", "tmpfs", "shm", *safe, "mode=1777", "size=65536k"),
             mount("/dev/mqueue", "mqueue", "mqueue", *safe),
             mount("/sys", "sysfs", "sysfs", *safe, "ro"),
@@ -60,20 +94,20 @@ def default(rootfs: Path, args: list[str]) -> dict[str, Any]:
 
 
 def docker(rootfs: Path, args: list[str]) -> dict[str, Any]:
-    """The default with Docker's additions: seccomp, more capabilities, files bound in, limits, a writable root."""
+    """The default with what Docker adds: seccomp, more capabilities, bound files, limits, a writable root."""
     config = default(rootfs, args)
     config["root"]["readonly"] = False
     config["process"]["noNewPrivileges"] = False
     config["process"]["oomScoreAdj"] = 0
-    config["process"]["capabilities"] = {
-        kind: DOCKER_CAPABILITIES for kind in ("bounding", "effective", "permitted")
-    }
+    kinds = ("bounding", "effective", "permitted")
+    config["process"]["capabilities"] = dict.fromkeys(kinds, DOCKER_CAPABILITIES)
     config["mounts"] += [
         mount(f"/etc/{name}", "bind", f"/etc/{name}", "rbind", "rprivate")
         for name in ("resolv.conf", "hostname", "hosts")
     ]
     config["linux"]["resources"] |= {
-        "memory": {"limit": 512 << 20}, "cpu": {"shares": 1024, "quota": 100000, "period": 100000},
+        "memory": {"limit": 512 << 20},
+        "cpu": {"shares": 1024, "quota": 100000, "period": 100000},
         "pids": {"limit": 1000},
     }
     config["linux"]["resources"]["devices"] += [
@@ -103,9 +137,13 @@ def seccomp(capabilities: list[str]) -> dict[str, Any]:
     others = next(entry["subArchitectures"] for entry in profile["archMap"] if entry["architecture"] == own)
     rules = []
     for rule in filter(lambda rule: applies(rule, capabilities), profile["syscalls"]):
-        kept = {key: rule[key] for key in ("names", "action", "errnoRet", "args") if rule.get(key) is not None}
+        kept = {
+            key: rule[key] for key in ("names", "action", "errnoRet", "args") if rule.get(key) is not None
+        }
         rules.append(kept)
     return {
-        "defaultAction": profile["defaultAction"], "defaultErrnoRet": profile["defaultErrnoRet"],
-        "architectures": [own, *others], "syscalls": rules,
+        "defaultAction": profile["defaultAction"],
+        "defaultErrnoRet": profile["defaultErrnoRet"],
+        "architectures": [own, *others],
+        "syscalls": rules,
     }

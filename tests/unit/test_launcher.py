@@ -10,7 +10,6 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-
 from support.containers import PYOCI, REPOSITORY
 
 BUNDLES = REPOSITORY / "bundles"
@@ -79,7 +78,9 @@ def test_starts_with_standard_descriptors_closed(descriptors: tuple[int, ...]) -
 
 def test_output_that_cannot_be_written_is_a_failure() -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run([PYOCI, "--version"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        done = subprocess.run(
+            [PYOCI, "--version"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
     assert done.returncode != 0
     assert "no space left on device" in done.stderr
 
@@ -93,7 +94,10 @@ def test_traceback_shows_the_installed_source(tmp_path: Path) -> None:
     launcher = shutil.copy(PYOCI, tmp_path / "bin/pyoci")
 
     done = subprocess.run(
-        [launcher, "--debug", "run", "--bundle", BUNDLES / "hello", "x"], capture_output=True, text=True, timeout=60
+        [launcher, "--debug", "run", "--bundle", BUNDLES / "hello", "x"],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
     assert done.returncode == 1
