@@ -21,7 +21,7 @@ static int mark_each(long first)
 {
     static _Alignas(8) char entries[4096];
     long length;
-    int directory = open_procfs("self/fd", O_RDONLY | O_DIRECTORY, 0);
+    int directory = open_procfs("self", "fd", O_RDONLY | O_DIRECTORY, 0);
     if (directory < 0)
         return -1;
     while ((length = syscall(SYS_getdents64, directory, entries, sizeof entries)) > 0)

@@ -3,12 +3,11 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-
-#include <stdio.h>
 
 #include "kernel.h"
 #include "plan.h"
@@ -177,11 +176,9 @@ int run_label_process(const struct step_label_process *args)
 {
     static char path[PATH_MAX];
     const char *attribute = plan_text(args->attribute), *value = plan_text(args->value);
-    snprintf(path, sizeof path, "self/attr/%s/%s", plan_text(args->lsm), attribute);
-    if (!write_procfs(path, value, 0))
+    if (snprintf(path, sizeof path, "%s/%s", plan_text(args->lsm), attribute) >= (int)sizeof path)
+        return fail(ENAMETOOLONG, "write attr/%.100s...", path);
+    if (!write_procfs("self/attr", path, value, 0))
         return 0;
-    if (errno != ENOENT)
-        return -1;
-    snprintf(path, sizeof path, "self/attr/%s", attribute);
-    return write_procfs(path, value, 0);
+    return errno == ENOENT ? write_procfs("self/attr", attribute, value, 0) : -1;
 }

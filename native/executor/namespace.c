@@ -1,12 +1,10 @@
 /* namespace.c: making and joining namespaces, and what is set in new ones. */
 
 #include <errno.h>
-#include <limits.h>
 #include <linux/keyctl.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -36,7 +34,7 @@ int run_time_offsets(const struct step_time_offsets *args)
 {
     if (unshare(CLONE_NEWTIME) < 0)
         return fail(errno, "unshare");
-    return args->offsets.length ? write_procfs("self/timens_offsets", plan_text(args->offsets), 0) : 0;
+    return args->offsets.length ? write_procfs("self", "timens_offsets", plan_text(args->offsets), 0) : 0;
 }
 
 /* See main.c for who lives when. The child waits until the stage has told of it, so that the first
@@ -106,7 +104,7 @@ int run_session_keyring(const struct step_session_keyring *args)
 {
     enum { OWNER_SEARCH = 0x00080000 };     /* KEY_USR_SEARCH, linux/key.h inside the kernel */
     uint32_t permissions = 0;
-    if (args->label.length && write_procfs("self/attr/keycreate", plan_text(args->label), 0) < 0)
+    if (args->label.length && write_procfs("self/attr", "keycreate", plan_text(args->label), 0) < 0)
         return -1;
     long ring = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, plan_text(args->name));
     if (ring < 0 && errno == ENOSYS) {
@@ -119,7 +117,7 @@ int run_session_keyring(const struct step_session_keyring *args)
         return -1;
     if (syscall(SYS_keyctl, KEYCTL_SETPERM, ring, permissions | OWNER_SEARCH) < 0)
         return fail(errno, "keyctl setperm");
-    return args->label.length ? write_procfs("self/attr/keycreate", "", 0) : 0;
+    return args->label.length ? write_procfs("self/attr", "keycreate", "", 0) : 0;
 }
 
 /* Any socket will do for interface requests; a local one needs no protocol family to be there. */
@@ -169,11 +167,9 @@ static int equal_values(const char *shown, const char *wanted)
  * container that asks for no change at all. */
 int run_sysctl(const struct step_sysctl *args)
 {
-    static char path[PATH_MAX], shown[4096];
-    const char *value = plan_text(args->value);
-    if (snprintf(path, sizeof path, "sys/%s", plan_text(args->path)) >= (int)sizeof path)
-        return fail(ENAMETOOLONG, "open %.100s...", path);
-    int file = open_procfs(path, O_RDONLY, RESOLVE_NO_SYMLINKS);
+    static char shown[4096];
+    const char *path = plan_text(args->path), *value = plan_text(args->value);
+    int file = open_procfs("sys", path, O_RDONLY, RESOLVE_NO_SYMLINKS);
     if (file >= 0) {
         ssize_t length = read(file, shown, sizeof shown - 1);
         close(file);
@@ -183,5 +179,5 @@ int run_sysctl(const struct step_sysctl *args)
                 return 0;
         }
     }
-    return write_procfs(path, value, RESOLVE_NO_SYMLINKS);
+    return write_procfs("sys", path, value, RESOLVE_NO_SYMLINKS);
 }

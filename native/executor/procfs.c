@@ -44,7 +44,14 @@ static int open_containers(void)
     return mount;
 }
 
-int open_procfs(const char *path, int flags, uint64_t resolve)
+static int open_beneath(int directory, const char *path, int flags, uint64_t resolve)
+{
+    struct lookup lookup = { .directory = directory, .path = path, .flags = flags,
+                             .resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | resolve };
+    return look_up(&lookup);
+}
+
+int open_procfs(const char *directory, const char *path, int flags, uint64_t resolve)
 {
     static int procfs = -1;
     if (procfs < 0)
@@ -53,14 +60,19 @@ int open_procfs(const char *path, int flags, uint64_t resolve)
         procfs = open_containers();
     if (procfs < 0)
         return -1;
-    struct lookup lookup = { .directory = procfs, .path = path, .flags = flags,
-                             .resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | resolve };
-    return look_up(&lookup);
+    int base = open_beneath(procfs, directory, O_PATH | O_DIRECTORY, 0);
+    if (base < 0)
+        return -1;
+    int file = open_beneath(base, path, flags, resolve);
+    int error = errno;
+    close(base);
+    errno = error;
+    return file;
 }
 
-int write_procfs(const char *path, const char *value, uint64_t resolve)
+int write_procfs(const char *directory, const char *path, const char *value, uint64_t resolve)
 {
-    int file = open_procfs(path, O_WRONLY, resolve);
+    int file = open_procfs(directory, path, O_WRONLY, resolve);
     if (file < 0)
         return -1;
     size_t length = strlen(value);
@@ -68,6 +80,6 @@ int write_procfs(const char *path, const char *value, uint64_t resolve)
     int error = errno;
     close(file);
     if (written < 0)
-        return fail(error, "write %s", path);
-    return (size_t)written == length ? 0 : fail(EIO, "write %s: only in part", path);
+        return fail(error, "write %s/%s", directory, path);
+    return (size_t)written == length ? 0 : fail(EIO, "write %s/%s: only in part", directory, path);
 }

@@ -3,9 +3,10 @@
 
 #include <stdint.h>
 
-/* Opens `path` in a procfs of this process's PID namespace, beneath its root, through no magic link
- * and into no other mount; `resolve` may add RESOLVE_NO_SYMLINKS. -1 with the failure remembered. */
-int open_procfs(const char *path, int flags, uint64_t resolve);
+/* Opens `path` beneath `directory`, which is beneath the root of a procfs of this process's PID
+ * namespace, through no magic link and into no other mount; `resolve` may add RESOLVE_NO_SYMLINKS.
+ * -1 with the failure remembered. */
+int open_procfs(const char *directory, const char *path, int flags, uint64_t resolve);
 
 /* Writes the whole text to such a file, with one write(2). */
-int write_procfs(const char *path, const char *value, uint64_t resolve);
+int write_procfs(const char *directory, const char *path, const char *value, uint64_t resolve);
