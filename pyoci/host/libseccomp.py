@@ -73,8 +73,11 @@ class Filter:
     def __init__(self, lib: Any, default_action: int) -> None:
         context = lib.seccomp_init(default_action)
         if context == ffi.NULL:
-            raise Error("libseccomp refuses the default action", code="not-supported",
-                        pointer="/linux/seccomp/defaultAction")
+            raise Error(
+                "libseccomp refuses the default action",
+                code="not-supported",
+                pointer="/linux/seccomp/defaultAction",
+            )
         self._lib = lib
         self._context = ffi.gc(context, lib.seccomp_release)
         # SCMP_FLTATR_CTL_OPTIMIZE stays off: a binary tree loads twice as fast, but libseccomp 2.5.4
@@ -100,8 +103,11 @@ class Filter:
         try:
             failure = self._lib.seccomp_export_bpf(self._context, fd)
             if failure:
-                raise Error(f"libseccomp can't make a program of the filter: {os.strerror(-failure)}",
-                            pointer="/linux/seccomp", errno=-failure)
+                raise Error(
+                    f"libseccomp can't make a program of the filter: {os.strerror(-failure)}",
+                    pointer="/linux/seccomp",
+                    errno=-failure,
+                )
             return os.pread(fd, _MAX_BYTES, 0)
         finally:
             os.close(fd)

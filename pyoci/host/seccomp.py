@@ -60,8 +60,11 @@ def compile(section: Mapping[str, Any], cache_dir: str | None) -> Filter:
     """
     listener = any(rule["action"] == "SCMP_ACT_NOTIFY" for rule in section.get("syscalls") or ())
     if listener and not section.get("listenerPath"):
-        raise Error("SCMP_ACT_NOTIFY needs a listenerPath, someone to notify", code="invalid-config",
-                    pointer="/linux/seccomp/listenerPath")
+        raise Error(
+            "SCMP_ACT_NOTIFY needs a listenerPath, someone to notify",
+            code="invalid-config",
+            pointer="/linux/seccomp/listenerPath",
+        )
     flags = _flags(section.get("flags"), listener)
     library, identity = find_library()
     directory = _open_cache(cache_dir) if cache_dir and identity else -1
@@ -107,8 +110,11 @@ def _flags(names: list[str] | None, listener: bool) -> int:
     flags = 0
     for index, name in enumerate(names):
         if name not in FLAGS:
-            raise Error(f"{name!r} is not a seccomp flag", code="invalid-config",
-                        pointer=f"/linux/seccomp/flags/{index}")
+            raise Error(
+                f"{name!r} is not a seccomp flag",
+                code="invalid-config",
+                pointer=f"/linux/seccomp/flags/{index}",
+            )
         flags |= FLAGS[name]
     if not listener:
         return flags & ~FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]

@@ -96,8 +96,10 @@ def translate(section: Mapping[str, Any], library: Library) -> tuple[bytes, list
     warnings: list[str] = []
     default_name = section["defaultAction"]
     if default_name == "SCMP_ACT_NOTIFY":
-        raise _invalid("defaultAction", "SCMP_ACT_NOTIFY can't be the default action: "
-                       "nobody listens yet when the first call is made")
+        raise _invalid(
+            "defaultAction",
+            "SCMP_ACT_NOTIFY can't be the default action: nobody listens yet when the first call is made",
+        )
     default = _action(default_name, section.get("defaultErrnoRet"), "defaultAction", "defaultErrnoRet")
     filter_ = library.filter(default)
     architectures = _add_architectures(filter_, library, section.get("architectures") or (), warnings)
@@ -113,8 +115,12 @@ def translate(section: Mapping[str, Any], library: Library) -> tuple[bytes, list
         named = {name for rule in syscalls for name in rule["names"]}.difference(unknown)
         program = prologue(_largest_numbers(library, architectures, named)) + program
     if len(program) > _MAX_INSTRUCTIONS * 8:
-        raise Error(f"the seccomp filter needs {len(program) // 8} instructions; the kernel takes "
-                    f"{_MAX_INSTRUCTIONS}", code="not-supported", pointer=f"{POINTER}/syscalls")
+        raise Error(
+            f"the seccomp filter needs {len(program) // 8} instructions; the kernel takes "
+            f"{_MAX_INSTRUCTIONS}",
+            code="not-supported",
+            pointer=f"{POINTER}/syscalls",
+        )
     return program, warnings
 
 
@@ -156,8 +162,10 @@ def _add_architectures(
         if failure == 0:
             tokens.append(token)
         elif failure in (-EDOM, -EINVAL):
-            warnings.append(f"{pointer}: {name} is left out: libseccomp {library.version()} can't combine it "
-                            "with this machine's architecture")
+            warnings.append(
+                f"{pointer}: {name} is left out: libseccomp {library.version()} can't combine it "
+                "with this machine's architecture"
+            )
         elif failure != -EEXIST:
             raise Error(f"libseccomp refuses {name}: {strerror(-failure)}", pointer=pointer, errno=-failure)
     return tokens
@@ -174,8 +182,10 @@ def _add_rule(
             unknown.append(name)
             continue
         if name == "write" and rule["action"] == "SCMP_ACT_NOTIFY":
-            raise _invalid(f"{at}/names/{position}", "SCMP_ACT_NOTIFY can't be used for write, "
-                           "which hands the listener over")
+            raise _invalid(
+                f"{at}/names/{position}",
+                "SCMP_ACT_NOTIFY can't be used for write, which hands the listener over",
+            )
         if action == default:
             continue
         for conditions in alternatives:
@@ -187,10 +197,17 @@ def _add_rule(
 
 def _refuse(action: str, name: str, failure: int, at: str) -> None:
     if failure == -EOPNOTSUPP:
-        raise Error(f"this kernel lacks {action}", code="not-supported", pointer=f"{POINTER}/{at}/action",
-                    errno=-failure)
-    raise Error(f"libseccomp refuses the rule for {name}: {strerror(-failure)}", pointer=f"{POINTER}/{at}",
-                errno=-failure)
+        raise Error(
+            f"this kernel lacks {action}",
+            code="not-supported",
+            pointer=f"{POINTER}/{at}/action",
+            errno=-failure,
+        )
+    raise Error(
+        f"libseccomp refuses the rule for {name}: {strerror(-failure)}",
+        pointer=f"{POINTER}/{at}",
+        errno=-failure,
+    )
 
 
 def _conditions(args: Sequence[Mapping[str, Any]], at: str) -> list[list[tuple[int, int, int, int]]]:
@@ -255,8 +272,11 @@ def prologue(tables: _Tables) -> bytes:
     A number that is smaller, known or not, is the program's to decide. x86_64 has two tables (its
     own, and x32's with a bit set), ARM has a second one that is not about the age of things.
     """
-    blocks = [_block(audit, table) for audit, table in tables.items()
-              if any(largest is not None for largest in table.values())]
+    blocks = [
+        _block(audit, table)
+        for audit, table in tables.items()
+        if any(largest is not None for largest in table.values())
+    ]
     remaining = sum(len(block) for block in blocks)
     code = [(_LOAD, 0, 0, _OFFSET_ARCH)] if blocks else []
     for block in blocks:
