@@ -115,9 +115,9 @@ class Runtime:
         given = options.pop("input", None)
         if given is not None:
             options["stdin"] = subprocess.PIPE
-        process = subprocess.Popen(
-            self.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-        )
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+        process = subprocess.Popen(self.command(*args), text=True, **options)
         deadline = time.monotonic() + SECONDS
         while True:
             try:

@@ -1,0 +1,184 @@
+"""Terminals: pyoci's own relay in the foreground, and the console socket."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import pty
+import select
+import signal
+import socket
+import struct
+import subprocess
+import termios
+import time
+from pathlib import Path
+
+import pytest
+from support.containers import Bundle, Runtime
+
+
+class Screen:
+    """A terminal of ours with a command in it."""
+
+    def __init__(self, command: list[str], rows: int = 40, columns: int = 100) -> None:
+        self.master, slave = pty.openpty()
+        self.resize(rows, columns)
+        self.before = termios.tcgetattr(slave)
+        self.slave = slave
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        )
+        self.seen = b""
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def read(self, seconds: float) -> bool:
+        if not select.select([self.master], [], [], seconds)[0]:
+            return False
+        self.seen += os.read(self.master, 65536)
+        return True
+
+    def expect(self, text: str, seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + seconds
+        while text.encode() not in self.seen:
+            assert time.monotonic() < deadline, f"{text!r} is not in {self.seen.decode()!r}"
+            self.read(0.05)
+
+    def finish(self) -> int:
+        status = None
+        deadline = time.monotonic() + 10
+        while status is None:
+            assert time.monotonic() < deadline
+            self.read(0.02)
+            status = self.process.poll()
+        while self.read(0.1):
+            continue
+        return status
+
+    def close(self) -> None:
+        os.close(self.master)
+        os.close(self.slave)
+
+
+@pytest.fixture
+def terminal(bundle: Bundle) -> Bundle:
+    bundle.config["process"]["terminal"] = True
+    for applet in ("tty", "stty", "seq", "head"):
+        (bundle.rootfs / "bin" / applet).symlink_to("busybox")
+    return bundle
+
+
+def test_an_interactive_shell(runtime: Runtime, terminal: Bundle) -> None:
+    path = terminal.args("sh").save()
+    screen = Screen(runtime.command("run", "--bundle", str(path), "one"))
+    screen.expect("# ")
+    screen.type("tty; stty size; echo owner $(stat -c %u:%t:%T /dev/console)\n")
+    screen.expect("/dev/pts/0")
+    screen.expect("40 100")
+    screen.expect("owner 0:88:0")
+    screen.resize(50, 120)
+    screen.process.send_signal(signal.SIGWINCH)
+    screen.type("sleep 0.3; stty size\n")
+    screen.expect("50 120")
+    screen.type("exit 5\n")
+    assert screen.finish() == 5
+    assert termios.tcgetattr(screen.slave) == screen.before, "our terminal's modes are given back"
+    screen.close()
+
+
+def test_control_c_reaches_the_program(runtime: Runtime, terminal: Bundle) -> None:
+    path = terminal.shell("trap 'exit 9' INT; echo ready; while :; do sleep 0.1; done").save()
+    screen = Screen(runtime.command("run", "--bundle", str(path), "one"))
+    screen.expect("ready")
+    screen.type("\x03")
+    assert screen.finish() == 9
+    screen.close()
+
+
+def test_nothing_is_lost_at_the_end(runtime: Runtime, terminal: Bundle) -> None:
+    path = terminal.args("seq", "1", "30000").save()
+    screen = Screen(runtime.command("run", "--bundle", str(path), "one"))
+    assert screen.finish() == 0
+    numbers = screen.seen.decode().split()
+    assert numbers == [str(n) for n in range(1, 30001)]
+    screen.close()
+
+
+def test_output_into_a_pipe_that_is_read_late(runtime: Runtime, terminal: Bundle) -> None:
+    path = terminal.args("seq", "1", "30000").save()
+    process = subprocess.Popen(
+        runtime.command("run", "--bundle", str(path), "one"),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    time.sleep(0.5)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert out.split() == [str(n).encode() for n in range(1, 30001)]
+
+
+def receive_terminal(listener: socket.socket) -> int:
+    connection, _ = listener.accept()
+    with connection:
+        fds = array.array("i")
+        _, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_LEN(fds.itemsize))
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                fds.frombytes(data)
+    assert len(fds) == 1
+    return fds[0]
+
+
+def test_the_console_socket_gets_the_terminal(runtime: Runtime, terminal: Bundle, tmp_path: Path) -> None:
+    terminal.config["process"]["consoleSize"] = {"width": 99, "height": 33}
+    deep = tmp_path / ("x" * 100) / ("y" * 100)  # longer than a sockaddr_un holds
+    deep.mkdir(parents=True)
+    directory = os.open(deep, os.O_PATH)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"/proc/self/fd/{directory}/s")
+    os.close(directory)
+    listener.listen()
+    path = terminal.shell("stty size; read line; echo got $line; sleep 60").save()
+    runtime.detached("create", "--console-socket", str(deep / "s"), "--bundle", str(path), "one")
+    master = receive_terminal(listener)
+    runtime.ok("start", "one")
+    os.write(master, b"word\n")
+    seen = b""
+    while b"got word" not in seen:
+        assert select.select([master], [], [], 10)[0]
+        seen += os.read(master, 4096)
+    assert b"33 99" in seen
+    runtime.detached("exec", "-d", "-t", "--console-socket", str(deep / "s"), "one", "tty")
+    second = receive_terminal(listener)
+    assert select.select([second], [], [], 10)[0]
+    assert os.read(second, 4096) == b"/dev/pts/1\r\n"
+    for descriptor in (master, second):
+        os.close(descriptor)
+    listener.close()
+    runtime.ok("delete", "--force", "one")
+
+
+def test_exec_with_a_terminal(runtime: Runtime, bundle: Bundle) -> None:
+    for applet in ("tty", "stty"):
+        (bundle.rootfs / "bin" / applet).symlink_to("busybox")
+    runtime.create(bundle.args("sleep", "60"), "one")
+    runtime.ok("start", "one")
+    screen = Screen(runtime.command("exec", "-t", "one", "sh", "-c", "stty size; tty; exit 3"))
+    assert screen.finish() == 3
+    assert screen.seen.split() == [b"40", b"100", b"/dev/pts/0"]
+    screen.close()
+    runtime.ok("delete", "--force", "one")
+
+
+@pytest.mark.parametrize("verb", ["create", "run"])
+def test_a_terminal_nobody_holds_is_refused(runtime: Runtime, terminal: Bundle, verb: str) -> None:
+    flags = ["-d"] if verb == "run" else []
+    done = runtime.call(verb, *flags, "--bundle", str(terminal.save()), "one")
+    assert done.returncode == 1
+    assert "/process/terminal" in done.stderr
+    assert "--console-socket" in done.stderr
