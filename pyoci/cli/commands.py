@@ -59,7 +59,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[Flag, ...]]] = {
             ("user", "u", TEXT, "UID[:GID]", "", "run as this user (numbers only)"),
             ("additional-gids", "g", LIST, "GID", "", "one more supplementary group"),
             ("env", "e", LIST, "NAME=VALUE", "", "set an environment variable"),
-            ("cwd", "", TEXT, "DIR", "", "the working directory in the container"),
+            ("cwd", "", TEXT, "PATH", "", "the working directory in the container"),
             _DETACH,
             _PID_FILE,
             ("process", "p", TEXT, "FILE", "", "read the process (as in config.json) from FILE"),

@@ -29,8 +29,20 @@ def about(options: Given) -> int:
         write(version())
         return 0
     words = [word for word in options.arguments if word not in ("help", "h") and not word.startswith("-")]
-    write(command_help(words[0]) if words else general_help())
+    write(_topic(words[0]) if words else general_help())
     return 0
+
+
+def _topic(name: str) -> str:
+    if name == "man":
+        from pyoci.cli.manual import page
+
+        return page()
+    if name == "bash":
+        from pyoci.cli.completion import bash
+
+        return bash()
+    return command_help(name)
 
 
 def version() -> str:
@@ -75,7 +87,8 @@ def general_help() -> str:
         "Usage:\n  pyoci [global flags] COMMAND [flags] [arguments]\n\n"
         f"Commands:\n{_columns(commands)}\n"
         f"Global flags:\n{_columns([flag_row(flag) for flag in GLOBAL_FLAGS])}\n"
-        "`pyoci COMMAND --help` tells more of a command.\n"
+        "`pyoci COMMAND --help` tells more of a command. `pyoci help man` prints the manual page\n"
+        "for man(1), `pyoci help bash` a script that completes command lines in bash.\n"
     )
 
 
