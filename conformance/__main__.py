@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from conformance import host
+from conformance.compare import compare
 from conformance.registry import MUST, Outcome
 from conformance.runtime import Runtime
 from conformance.suite import Suite, requirements
@@ -19,7 +20,10 @@ from conformance.suite import Suite, requirements
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m conformance", description=__doc__)
     parser.add_argument("--runtime", metavar="PATH", help="the runtime to try, requirement by requirement")
-    parser.add_argument("--only", metavar="NAME", action="append", default=[], help="part of a requirement's name")
+    parser.add_argument("--compare", metavar="PATH", nargs="+", help="runtimes to run side by side (with --runtime)")
+    parser.add_argument(
+        "--only", metavar="NAME", action="append", default=[], help="part of a requirement's, or a bundle's, name"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
     parser.add_argument("--list", action="store_true", help="the requirements, without trying them")
     return parser.parse_args()
@@ -71,6 +75,36 @@ def hold_to_specification(path: str, only: list[str], as_json: bool, scratch: Pa
     return not any(o.result == "fail" and o.level == MUST for o in outcomes)
 
 
+def show_comparison(paths: list[str], only: list[str], as_json: bool, scratch: Path) -> bool:
+    """Run the bundles under each runtime and report. True if every difference is explained."""
+    runtimes: list[Runtime] = []
+    for number, path in enumerate(paths):
+        own = scratch / f"runtime-{number}"
+        own.mkdir()
+        runtimes.append(Runtime(path, own))
+    try:
+        comparison = compare(runtimes, Suite(scratch).template, scratch, only)
+    finally:
+        for runtime in runtimes:
+            runtime.close()
+    if as_json:
+        print(json.dumps(comparison.record(), indent=1))
+    else:
+        print("\n".join(comparison.lines()))
+    return not comparison.unexplained
+
+
+def commands(names: list[str]) -> list[str]:
+    """Absolute paths of commands. Leaves with a message if one isn't there."""
+    found = []
+    for name in names:
+        path = shutil.which(name)
+        if path is None:
+            raise SystemExit(f"conformance: {name}: no such command")
+        found.append(os.path.abspath(path))
+    return found
+
+
 def main() -> int:
     options = arguments()
     if options.list:
@@ -79,20 +113,22 @@ def main() -> int:
     if os.geteuid() != 0:
         print("conformance: making containers of every kind needs root", file=sys.stderr)
         return 2
-    if options.runtime is None:
-        print("conformance: give a --runtime", file=sys.stderr)
+    names = ([options.runtime] if options.runtime else []) + (options.compare or [])
+    if not names or (options.compare and len(names) < 2):
+        print("conformance: give a --runtime, or two and more to --compare", file=sys.stderr)
         return 2
-    path = shutil.which(options.runtime)
-    if path is None:
-        print(f"conformance: {options.runtime}: no such command", file=sys.stderr)
-        return 2
+    paths = commands(names)
     host.adopt_orphans()
     scratch = Path(tempfile.mkdtemp(prefix="conformance-"))
     scratch.chmod(0o755)
     try:
-        return 0 if hold_to_specification(os.path.abspath(path), options.only, options.json, scratch) else 1
+        if options.compare:
+            holds = show_comparison(paths, options.only, options.json, scratch)
+        else:
+            holds = hold_to_specification(paths[0], options.only, options.json, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    return 0 if holds else 1
 
 
 if __name__ == "__main__":

@@ -237,7 +237,7 @@ class World:
         return [f"mount {point}" for point in self._own_mounts()]
 
     def _strays(self) -> list[int]:
-        known = {helper.pid for helper in self.helpers} | {os.getpid(), self.runtime.cell}
+        known = {helper.pid for helper in self.helpers} | self.runtime.cells
         return [pid for pid in host.descendants(os.getpid()) if pid not in known]
 
     def _processes(self) -> list[str]:

@@ -44,7 +44,13 @@ def one_call(container: Container, name: str) -> dict[str, object]:
 # ---------------------------------------------------------------- order and moment
 
 
-@requirement("runtime.md#lifecycle")
+@requirement(
+    "runtime.md#lifecycle",
+    deviations={
+        "runc": "1.1.5 runs poststart hooks at the end of create",
+        "crun": "1.8.1 runs poststart hooks beside startContainer's",
+    },
+)
 def hooks_run_in_the_order_of_the_lifecycle(world: World) -> None:
     """All six kinds of hooks run, in the order prestart, createRuntime, createContainer, startContainer,
     poststart, poststop.
@@ -56,7 +62,13 @@ def hooks_run_in_the_order_of_the_lifecycle(world: World) -> None:
     equal(names(container), list(KINDS), "hooks that ran")
 
 
-@requirement(HOOKS)
+@requirement(
+    HOOKS,
+    deviations={
+        "runc": "1.1.5 runs poststart hooks at the end of create",
+        "crun": "1.8.1 runs poststart hooks beside startContainer's",
+    },
+)
 def hooks_of_a_kind_run_in_the_listed_order(world: World) -> None:
     """Hooks of one kind are called in the listed order, each after the one before it has ended."""
     container = world.container()
@@ -71,7 +83,13 @@ def hooks_of_a_kind_run_in_the_listed_order(world: World) -> None:
     equal(names(container), expected, "hooks that ran")
 
 
-@requirement("runtime.md#lifecycle")
+@requirement(
+    "runtime.md#lifecycle",
+    deviations={
+        "runc": "1.1.5 runs poststart hooks at the end of create",
+        "crun": "1.8.1 does not wait for startContainer hooks in start",
+    },
+)
 def hooks_run_in_their_operations(world: World) -> None:
     """prestart, createRuntime and createContainer hooks have run when `create` returns, startContainer and
     poststart hooks when `start` does, poststop hooks when `delete` does, and none of them earlier.
@@ -161,7 +179,12 @@ def start_container_hook_runs_in_the_container(world: World) -> None:
 # ---------------------------------------------------------------- what they are given
 
 
-@requirement(HOOKS)
+@requirement(
+    HOOKS,
+    deviations={
+        "crun": "1.8.1 gives startContainer hooks `/` for the bundle",
+    },
+)
 def hooks_get_the_state(world: World) -> None:
     """The state is passed to hooks on standard input: id, ociVersion, bundle, annotations, pid."""
     container = world.container()
@@ -180,7 +203,13 @@ def hooks_get_the_state(world: World) -> None:
             equal(state.get("pid"), container.pid, f"pid given to the {kind} hook")
 
 
-@requirement("runtime.md#state")
+@requirement(
+    "runtime.md#state",
+    deviations={
+        "runc": "1.1.5 runs poststart hooks at the end of create",
+        "crun": "1.8.1 says created and starting",
+    },
+)
 def hooks_get_the_status_of_their_moment(world: World) -> None:
     """The status is `creating` in hooks of create, `created` in startContainer, `running` in poststart and
     `stopped` in poststop.
@@ -264,7 +293,12 @@ def failing_create_hook_ends_the_list(world: World) -> None:
     equal(names(container), ["fails"], "hooks that ran")
 
 
-@requirement("runtime.md#lifecycle")
+@requirement(
+    "runtime.md#lifecycle",
+    deviations={
+        "crun": "1.8.1 runs no poststop hooks after a failed create",
+    },
+)
 def failing_create_hook_is_followed_by_poststop(world: World) -> None:
     """After a hook of create failed, the container is destroyed and the poststop hooks are invoked."""
     for kind in CREATE:
@@ -285,7 +319,13 @@ def missing_hook_fails_create(world: World) -> None:
         equal(world.leftovers(), [], "left behind")
 
 
-@requirement("runtime.md#lifecycle")
+@requirement(
+    "runtime.md#lifecycle",
+    deviations={
+        "runc": "1.1.5 start doesn't wait for startContainer hooks",
+        "crun": "1.8.1 start doesn't wait for startContainer hooks",
+    },
+)
 def failing_start_container_fails_start(world: World) -> None:
     """A failing startContainer hook makes `start` generate an error; the program doesn't run and the
     container is stopped.
@@ -304,7 +344,13 @@ def failing_start_container_fails_start(world: World) -> None:
         equal(container.status(), "stopped", "status")
 
 
-@requirement("runtime.md#lifecycle")
+@requirement(
+    "runtime.md#lifecycle",
+    deviations={
+        "runc": "1.1.5 fails create, where it runs poststart hooks",
+        "crun": "1.8.1 is older than spec 1.3 and only warns",
+    },
+)
 def failing_poststart_fails_start(world: World) -> None:
     """A failing poststart hook makes `start` generate an error and the container be stopped (since 1.3)."""
     container = world.container()
@@ -316,7 +362,12 @@ def failing_poststart_fails_start(world: World) -> None:
     check(not host.alive(container.pid), "the container's process was not stopped")
 
 
-@requirement("runtime.md#lifecycle")
+@requirement(
+    "runtime.md#lifecycle",
+    deviations={
+        "runc": "1.1.5 skips the hooks after the failed one",
+    },
+)
 def failing_poststop_is_only_a_warning(world: World) -> None:
     """A failing poststop hook does not keep the others from running, nor the container from being deleted."""
     container = world.container()
@@ -330,7 +381,12 @@ def failing_poststop_is_only_a_warning(world: World) -> None:
     equal(world.leftovers(), [], "left behind")
 
 
-@requirement("runtime.md#lifecycle", SHOULD)
+@requirement(
+    "runtime.md#lifecycle", SHOULD,
+    deviations={
+        "crun": "1.8.1 says nothing",
+    },
+)
 def failing_poststop_is_logged(world: World) -> None:
     """A failing poststop hook is logged as a warning."""
     container = world.container()
@@ -353,7 +409,13 @@ def hooks_are_aborted_at_their_timeout(world: World) -> None:
         equal(world.leftovers(), [], "left behind")
 
 
-@requirement(HOOKS)
+@requirement(
+    HOOKS,
+    deviations={
+        "runc": "1.1.5 runs poststart hooks at the end of create",
+        "crun": "1.8.1 runs poststart hooks beside startContainer's",
+    },
+)
 def hooks_within_their_timeout_succeed(world: World) -> None:
     """A hook that ends before its `timeout` is as any other."""
     container = world.container()
@@ -363,7 +425,12 @@ def hooks_within_their_timeout_succeed(world: World) -> None:
     equal(names(container), list(KINDS), "hooks that ran")
 
 
-@requirement(HOOKS)
+@requirement(
+    HOOKS,
+    deviations={
+        "crun": "1.8.1 start dies of SIGPIPE",
+    },
+)
 def hooks_need_not_read_the_state(world: World) -> None:
     """A hook that never reads its standard input is none the worse for it."""
     container = world.container()

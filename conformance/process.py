@@ -10,6 +10,7 @@ from conformance import bundle, host
 from conformance.capabilities import NAMES, numbers
 from conformance.console import Console
 from conformance.harness import Container, World, refused, succeeds
+from conformance.linux import with_user_namespace
 from conformance.registry import SHOULD, Skip, check, equal, requirement
 
 TYPE_CHECKING = False
@@ -116,7 +117,12 @@ def cwd_is_the_working_directory(world: World) -> None:
         equal(view_with(world, cwd=cwd)["cwd"], cwd, "working directory")
 
 
-@requirement(PROCESS)
+@requirement(
+    PROCESS,
+    deviations={
+        "crun": "1.8.1 takes a relative cwd",
+    },
+)
 def cwd_must_be_absolute(world: World) -> None:
     """A relative `cwd` is an error."""
     container = world.container()
@@ -277,6 +283,20 @@ def streams_are_the_callers(world: World) -> None:
     equal(container.output.read_text(), "the input", "output")
 
 
+@requirement(
+    "runtime-linux.md#file-descriptors",
+    SHOULD,
+    deviations={"crun": "1.8.1 gives the host's device behind a standard stream to the container's user"},
+)
+def streams_keep_their_owner(world: World) -> None:
+    """A device of the host's that is a standard stream does not come to belong to the container's user."""
+    null = world.runtime.null
+    before = (null.stat().st_uid, null.stat().st_gid, null.stat().st_mode)
+    with_user_namespace(world.container()).view()
+    view_with(world, user={"uid": 1000, "gid": 1000})
+    equal((null.stat().st_uid, null.stat().st_gid, null.stat().st_mode), before, "owner and mode of the device")
+
+
 # ---------------------------------------------------------------- capabilities and privileges
 
 
@@ -321,7 +341,12 @@ def capabilities_empty_are_none(world: World) -> None:
     equal(found, sets, "sets")
 
 
-@requirement(LINUX)
+@requirement(
+    LINUX,
+    deviations={
+        "crun": "1.8.1 ignores it without a word",
+    },
+)
 def unknown_capability_is_a_warning(world: World) -> None:
     """A capability that can't be mapped to the kernel's is logged as a warning."""
     container = world.container()
@@ -339,7 +364,13 @@ def unknown_capability_is_no_error(world: World) -> None:
     container.view()
 
 
-@requirement(LINUX, SHOULD)
+@requirement(
+    LINUX, SHOULD,
+    deviations={
+        "runc": "1.1.5 warns, then fails in capset",
+        "crun": "1.8.1 fails in capset",
+    },
+)
 def ungrantable_capability_is_no_error(world: World) -> None:
     """A capability the runtime itself lacks does not make `create` fail."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapPrm"))
@@ -466,7 +497,12 @@ def unknown_properties_are_no_error(world: World) -> None:
     container.view()
 
 
-@requirement("config.md#valid-values")
+@requirement(
+    "config.md#valid-values",
+    deviations={
+        "crun": "1.8.1 reads a text where a number should be",
+    },
+)
 def invalid_values_are_errors(world: World) -> None:
     """Values that are not of the property's type are errors, and nothing is made."""
 

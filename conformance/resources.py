@@ -88,7 +88,13 @@ def cgroup_without_a_path_is_the_containers_own(world: World) -> None:
     check(cgroups.named(container.id), "no cgroup is named after the container")
 
 
-@requirement("config-linux.md#control-groups", SHOULD)
+@requirement(
+    "config-linux.md#control-groups", SHOULD,
+    deviations={
+        "runc": "1.1.5 only warns; 1.2 refuses",
+        "crun": "1.8.1 takes it",
+    },
+)
 def cgroup_that_is_not_empty_is_an_error(world: World) -> None:
     """A cgroup with other processes in it is not fit for a new container."""
     first = world.container().holding()
@@ -186,7 +192,12 @@ def cpu_quota_and_period_are_set(world: World) -> None:
     limit_is(container, "cpu.period", "50000")
 
 
-@requirement(CPU)
+@requirement(
+    CPU,
+    deviations={
+        "crun": "1.8.1 writes -1 as an unsigned number",
+    },
+)
 def cpu_quota_without_limit_is_set(world: World) -> None:
     """A quota of -1 is no limit."""
     limit_is(created_with(world, cpu={"quota": -1}), "cpu.quota", "-1", "max")
@@ -204,7 +215,12 @@ def cpu_sets_are_set(world: World) -> None:
     equal(container.view()["affinity"], [0], "processors the program may run on")
 
 
-@requirement(CPU)
+@requirement(
+    CPU,
+    deviations={
+        "crun": "1.8.1 leaves the cgroups behind",
+    },
+)
 def cpu_set_of_no_processor_is_an_error(world: World) -> None:
     """Processors the machine hasn't are an error, and nothing is left."""
     if cgroups.directory("self", "cpuset") is None:
@@ -215,7 +231,12 @@ def cpu_set_of_no_processor_is_an_error(world: World) -> None:
     equal(world.leftovers(), [], "left behind")
 
 
-@requirement("config-linux.md#pids")
+@requirement(
+    "config-linux.md#pids",
+    deviations={
+        "crun": "1.8.1 writes -1 as a number, which version 1 refuses",
+    },
+)
 def pids_limit_is_set(world: World) -> None:
     """`limit` is the greatest number of tasks, `-1` any number."""
     limit_is(created_with(world, pids={"limit": 123}), "pids.limit", "123")
@@ -298,7 +319,12 @@ def devices_wildcards_are_all(world: World) -> None:
     check(errno.EPERM not in found.values(), f"one of them: {found}")
 
 
-@requirement("config-linux.md#control-groups")
+@requirement(
+    "config-linux.md#control-groups",
+    deviations={
+        "crun": "1.8.1 leaves the cgroups behind",
+    },
+)
 def invalid_resource_is_an_error(world: World) -> None:
     """A limit the kernel refuses makes `create` fail, and nothing is left."""
     if "cpu" not in cgroups.hierarchies() and cgroups.directory("self", "cpu") is None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from conformance import cgroups, host
 
@@ -40,11 +42,17 @@ class Done:
 class Runtime:
     """A runtime binary and the directory of its state (`--root`)."""
 
+    # Processes of this suite that hold mount namespaces, of all runtimes.
+    cells: ClassVar[set[int]] = set()
+
     def __init__(self, path: str, scratch: Path) -> None:
         self.path = path
         self.name = Path(path).name
         self.root = scratch / "state"
         self.root.mkdir(exist_ok=True)
+        # Standard input of every command: not the host's own /dev/null, whose owner a runtime may change.
+        self.null = scratch / "null"
+        os.mknod(self.null, stat.S_IFCHR | 0o666, os.makedev(1, 3))
         self._scratch = scratch
         self._calls = 0
         self._cell: subprocess.Popen[bytes] | None = None
@@ -70,7 +78,13 @@ class Runtime:
         assert self._cell.stdout is not None
         if self._cell.stdout.readline() != b"ready\n":
             raise RuntimeError(f"no private mount namespace without {unwanted} for {self.path}")
+        self.cells.add(self._cell.pid)
         self._cell_namespace = os.open(f"/proc/{self._cell.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+    @property
+    def label(self) -> str:
+        """What to call this runtime beside others: its name, and the way to it where that says more."""
+        return self.kind if self.kind == self.name else f"{self.kind} ({self.path})"
 
     @property
     def cell(self) -> int | None:
@@ -84,6 +98,7 @@ class Runtime:
     def close(self) -> None:
         if self._cell is not None:
             os.close(self._cell_namespace)
+            self.cells.discard(self._cell.pid)
             self._cell.communicate()
 
     def _preparation(self, directory: str, before: Callable[[], None] | None) -> Callable[[], None] | None:
@@ -103,7 +118,7 @@ class Runtime:
         self,
         *words: str,
         directory: Path | None = None,
-        stdin: int = subprocess.DEVNULL,
+        stdin: int | None = None,
         pass_fds: tuple[int, ...] = (),
         environment: dict[str, str] | None = None,
         before: Callable[[], None] | None = None,
@@ -118,12 +133,12 @@ class Runtime:
         out, err = base.with_suffix(".out"), base.with_suffix(".err")
         cwd = str(directory or self._scratch)
         status: int | None
-        with open(out, "wb") as out_file, open(err, "wb") as err_file:
+        with open(out, "wb") as out_file, open(err, "wb") as err_file, open(self.null, "rb") as null:
             process = subprocess.Popen(
                 [self.path, "--root", str(self.root), *words],
                 cwd=cwd,
                 env=ENVIRONMENT if environment is None else environment,
-                stdin=stdin,
+                stdin=null if stdin is None else stdin,
                 stdout=out_file,
                 stderr=err_file,
                 pass_fds=pass_fds,

@@ -1,0 +1,173 @@
+"""Runtimes side by side: the same bundle under each, and what its process sees differently."""
+
+from __future__ import annotations
+
+import fnmatch
+import secrets
+from dataclasses import dataclass, field
+
+from conformance import cgroups, host, views
+from conformance.cases import ASKED, CASES
+from conformance.console import Console
+from conformance.explained import EXPLAINED, Explanation
+from conformance.harness import World, succeeds
+from conformance.registry import Violation, check
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Any
+
+    from conformance.harness import Container
+    from conformance.runtime import Runtime
+
+ABSENT = "(absent)"
+
+
+@dataclass
+class Difference:
+    """A fact that is not the same under all runtimes; `reasons` say why, unless it is unexplained."""
+
+    case: str
+    fact: str
+    values: dict[str, object]
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def explained(self) -> bool:
+        return bool(self.reasons)
+
+
+def look(container: Container) -> dict[str, Any]:
+    """What is to be seen of a container from inside and, while it runs, from outside."""
+    container.run_probe(*ASKED, "--hold")
+    container.started()
+
+    def whole() -> bool:
+        assert container.output is not None
+        return container.output.read_text(errors="replace").endswith("}\n")
+
+    check(host.until(whole), "the probe printed nothing")
+    seen = views.normalise(container.read_view(), container.world.runtime.namespaces())
+    seen.update(views.outside(container, cgroups.limits(container.pid)))
+    succeeds(container.kill("TERM"))
+    seen["exit code"] = container.wait()
+    succeeds(container.delete())
+    return seen
+
+
+def look_at_terminal(container: Container) -> dict[str, Any]:
+    with Console(container) as console:
+        seen = views.normalise(console.view(*ASKED), container.world.runtime.namespaces())
+    succeeds(container.delete())
+    return seen
+
+
+def facts(case: str, world: World) -> dict[str, object]:
+    """All the facts of a case under a runtime, or the one fact that it failed."""
+    try:
+        container = CASES[case](world)
+        seen = look_at_terminal(container) if container.config["process"].get("terminal") else look(container)
+    except Violation as violation:
+        seen = {"failure": str(violation)}
+    left = world.close()
+    if left:
+        seen["left behind"] = "; ".join(left)
+    return views.flatten(seen)
+
+
+def differing(case: str, seen: dict[str, dict[str, object]]) -> Iterator[Difference]:
+    """Facts that are not the same for all runtimes. Where one failed altogether, that is the only difference."""
+    failed = {name: found["failure"] for name, found in seen.items() if "failure" in found}
+    if failed:
+        yield Difference(case, "failure", {name: failed.get(name, ABSENT) for name in seen})
+    rest = {name: found for name, found in seen.items() if name not in failed}
+    for fact in sorted({fact for found in rest.values() for fact in found}):
+        values = {name: found.get(fact, ABSENT) for name, found in rest.items()}
+        if len({repr(value) for value in values.values()}) > 1:
+            yield Difference(case, fact, values)
+
+
+def applies(one: Explanation, difference: Difference, kind: str) -> bool:
+    return (
+        one.runtime == kind
+        and fnmatch.fnmatchcase(difference.case, one.case)
+        and fnmatch.fnmatchcase(difference.fact, one.fact)
+    )
+
+
+def explain(difference: Difference, kinds: dict[str, str], used: set[Explanation]) -> None:
+    """Give the difference its reasons: explanations of some runtimes' values that leave the others agreeing."""
+    explanations = {
+        name: next((one for one in EXPLAINED if applies(one, difference, kinds[name])), None)
+        for name in difference.values
+    }
+    rest = {repr(value) for name, value in difference.values.items() if explanations[name] is None}
+    if len(rest) <= 1:
+        for one in filter(None, explanations.values()):
+            used.add(one)
+            difference.reasons.append(f"{one.runtime}: {one.reason}")
+
+
+def compare(runtimes: list[Runtime], template: Path, scratch: Path, only: list[str]) -> Comparison:
+    """Run each case under each runtime, in the same place under the same name."""
+    result = Comparison([runtime.label for runtime in runtimes])
+    kinds = {runtime.label: runtime.kind for runtime in runtimes}
+    for case in CASES:
+        if only and not any(part in case for part in only):
+            continue
+        token = f"cf{secrets.token_hex(3)}"
+        seen = {r.label: facts(case, World(r, template, scratch / f"compare-{case}", token)) for r in runtimes}
+        result.sizes[case] = max(map(len, seen.values()))
+        for difference in differing(case, seen):
+            explain(difference, kinds, result.used)
+            result.differences.append(difference)
+    # Two that deviate alike don't differ: only beside a third is an explanation known to be of no use.
+    if not only and len(runtimes) > 2:
+        result.stale = [one for one in EXPLAINED if one not in result.used and one.runtime in kinds.values()]
+    return result
+
+
+@dataclass
+class Comparison:
+    """The outcome: differences of all cases, numbers of facts compared, and explanations nothing needed."""
+
+    runtimes: list[str]
+    differences: list[Difference] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    used: set[Explanation] = field(default_factory=set)
+    stale: list[Explanation] = field(default_factory=list)
+
+    @property
+    def unexplained(self) -> list[Difference]:
+        return [difference for difference in self.differences if not difference.explained]
+
+    def record(self) -> dict[str, object]:
+        return {
+            "runtimes": self.runtimes,
+            "facts": self.sizes,
+            "differences": [
+                {"case": d.case, "fact": d.fact, "values": d.values, "reasons": d.reasons} for d in self.differences
+            ],
+            "stale": [f"{one.runtime}: {one.case}: {one.fact}" for one in self.stale],
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The report as text: unexplained differences with every value, the explained ones by reason."""
+        for case, size in self.sizes.items():
+            own = [d for d in self.differences if d.case == case]
+            unknown = [d for d in own if not d.explained]
+            yield f"{case}: {size} facts, {len(own) - len(unknown)} differ for known reasons, {len(unknown)} unexplained"
+            for difference in unknown:
+                yield f"  {difference.fact}"
+                yield from (f"    {name:8} {value!r}" for name, value in difference.values.items())
+            reasons: dict[str, list[str]] = {}
+            for difference in own:
+                for reason in difference.reasons:
+                    reasons.setdefault(reason, []).append(difference.fact)
+            for reason, about in reasons.items():
+                yield f"  {reason}"
+                yield f"    ({', '.join(about[:4])}{f' and {len(about) - 4} more' if len(about) > 4 else ''})"
+        for one in self.stale:
+            yield f"stale explanation, nothing differs so: {one.runtime}: {one.case}: {one.fact}"

@@ -1,0 +1,70 @@
+"""Known differences between runtimes, and why they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a runtime's facts that match `fact` (fnmatch, in cases that match `case`) differ from the others'."""
+
+    runtime: str
+    fact: str
+    reason: str
+    case: str = "*"
+
+
+def _each(runtime: str, reason: str, *facts: str, case: str = "*") -> list[Explanation]:
+    return [Explanation(runtime, fact, reason, case) for fact in facts]
+
+
+_RUNC = [
+    *_each("runc", "tells the version of the specification it was built with", "state ociVersion"),
+    *_each("runc", "1.1.5 is older than domainname (spec 1.1)", "domainname", "sysctl kernel.domainname"),
+    *_each("runc", "1.1.5 allows every container /dev/net/tun (10:200); later versions don't", "limits devices"),
+    *_each("runc", "1.1.5 takes a pids limit of 0 for none; spec 1.3 says 0 is 0 and -1 none", "limits pids.limit"),
+    *_each("runc", "mounts while its own group is still one that has no id in the user namespace",
+           "dev mqueue gid", "paths /dev/mqueue gid", case="userns"),
+    *_each(
+        "runc", "1.1.5 applies `ro` to the mount alone, not to the new file system", "mounts /work/new/deep super"
+    ),
+    *_each(
+        "runc", "1.1.5 leaves the tmpfs over the cgroup hierarchies writable in spite of `ro`, and gives it another mode",
+        "mounts /sys/fs/cgroup options", "paths /sys/fs/cgroup filesystem_readonly", "paths /sys/fs/cgroup mode",
+        "paths /sys/fs/cgroup write_errno",
+    ),
+]  # fmt: skip
+
+_MASKED_FILES = ("/proc/keys", "/proc/timer_list")
+_MASKED_DIRECTORIES = ("/proc/acpi", "/sys/firmware")
+
+_CRUN = [
+    *_each("crun", "tells the version of the specification it was built with", "state ociVersion"),
+    *_each("crun", "sees no unified hierarchy: it is run without, as it refuses a hybrid layout", "cgroup unified"),
+    *_each("crun", "makes /dev/core, which is no link of the specification's", "dev core", "paths /dev entries"),
+    *_each("crun", "allows every container 5:1, the host's console", "limits devices"),
+    *_each("crun", "masks with the host's /dev/null, read-only, not with the container's",
+           *(f"mounts {path} {key}" for path in _MASKED_FILES for key in ("options", "source", "super", "type")),
+           *(f"paths {path} filesystem_readonly" for path in _MASKED_FILES)),
+    *_each("crun", "masks directories with a tmpfs of size 0, not with a read-only one",
+           *(f"mounts {path} super" for path in _MASKED_DIRECTORIES)),
+    *_each("crun", "masks before it makes paths read-only, and mounts the console and devices at other times",
+           "mounts order"),
+    *_each("crun", "makes read-only paths anew, without the flags of the mount they are in",
+           *(f"mounts {path} options" for path in ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"))),
+    *_each("crun", "applies `ro` to the mount alone, not to the new file system",
+           "mounts /sys super", "mounts /work/new/deep super"),
+    *_each("crun", "names the session keyring otherwise and gives it fewer rights", "session_keyring description"),
+    *_each("crun", "gives the container's /dev/null to its user",
+           "dev null uid", "dev null gid", "paths /dev/null uid", "paths /dev/null gid"),
+    *_each("crun", "1.8.1 takes a pids limit of 0 for none; spec 1.3 says 0 is 0 and -1 none", "limits pids.limit"),
+    *_each("crun", "makes the tmpfs over the cgroup hierarchies otherwise: writable in spite of `ro`, with aliases",
+           "mounts /sys/fs/cgroup *", "paths /sys/fs/cgroup *"),
+    *_each("crun", "binds the default devices with nosuid and noexec",
+           *(f"mounts /dev/{name} options" for name in ("null", "zero", "full", "tty", "random", "urandom")),
+           case="userns"),
+    *_each("crun", "binds the console without nosuid and noexec", "mounts /dev/console options"),
+]  # fmt: skip
+
+EXPLAINED: tuple[Explanation, ...] = (*_RUNC, *_CRUN)
