@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cffi import FFI
 
-# libseccomp's stable ABI, seccomp.h of 2.4 and later. An enum argument is passed as unsigned int.
+# libseccomp's stable ABI, seccomp.h of 2.4 and later, with enums as unsigned int; and libc's syscall(2),
+# to ask the kernel for what it supports.
 DECLARATIONS = """
     typedef void *scmp_filter_ctx;
     struct scmp_version { unsigned int major, minor, micro; };
@@ -20,6 +21,7 @@ DECLARATIONS = """
     int seccomp_rule_add_array(scmp_filter_ctx ctx, uint32_t action, int syscall,
                                unsigned int arg_cnt, const struct scmp_arg_cmp *arg_array);
     int seccomp_export_bpf(scmp_filter_ctx ctx, int fd);
+    long syscall(long number, ...);
 """
 
 ffibuilder = FFI()

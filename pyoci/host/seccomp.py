@@ -25,7 +25,6 @@ FLAGS = {
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
 }
 NEW_LISTENER = 8
-TSYNC_ESRCH = 16
 
 _SCHEME = b"pyoci seccomp 1\n"  # changes with the format of a cache file and with what compiling means
 _DIGEST = 32
@@ -103,12 +102,11 @@ def _flags(names: list[str] | None, listener: bool) -> int:
     """The flags for seccomp(2). SPEC_ALLOW when config.json says nothing: what runc and crun do.
 
     An empty list means none. The kernel refuses WAIT_KILLABLE_RECV without a listener, where it has
-    no meaning, and TSYNC with one, unless told how to return a failure to synchronise.
+    no meaning. TSYNC has one thread to reach, and with a listener it must not reach the second,
+    which hands the listener over.
     """
-    if names is None:
-        return FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
     flags = 0
-    for index, name in enumerate(names):
+    for index, name in enumerate(("SECCOMP_FILTER_FLAG_SPEC_ALLOW",) if names is None else names):
         if name not in FLAGS:
             raise Error(
                 f"{name!r} is not a seccomp flag",
@@ -116,9 +114,9 @@ def _flags(names: list[str] | None, listener: bool) -> int:
                 pointer=f"/linux/seccomp/flags/{index}",
             )
         flags |= FLAGS[name]
-    if not listener:
-        return flags & ~FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
-    return flags | TSYNC_ESRCH if flags & FLAGS["SECCOMP_FILTER_FLAG_TSYNC"] else flags
+    if listener:
+        return flags & ~FLAGS["SECCOMP_FILTER_FLAG_TSYNC"] | NEW_LISTENER
+    return flags & ~FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
 
 
 def _compile(section: Mapping[str, Any], library: str) -> tuple[bytes, list[str]]:
