@@ -19,6 +19,7 @@ help:
 
 ## make build          build pyoci; the command is .venv/bin/pyoci
 build: $(VENV)/.built
+	@:
 
 $(VENV)/.ready: pyproject.toml
 	@PYTHON=$(PYTHON) .ci/install build
@@ -36,7 +37,7 @@ $(VENV)/.built: $(VENV)/.ready setup.py pyproject.toml $(SOURCES)
 ## make demo           from nothing to a running container, each command shown
 demo: build
 	@.ci/install demo
-	@bundles/make
+	@test bundles/rootfs/bin/busybox -nt bundles/make.py || $(BIN)/python bundles/make.py
 	@bundles/demo $(BIN)/pyoci
 
 ## make test           everything that is checked: lint, unit and system tests

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -22,28 +21,14 @@ def has_v1() -> bool:
     )
 
 
-def trace(log: Path, *arguments: str) -> dict[str, list[str]]:
-    """What each process of a pyoci asks of the kernel, by pid in order of appearance; its own first."""
-    calls = "process,openat,write,close_range"
-    command = [
-        "strace",
-        "-f",
-        "-qq",
-        "-e",
-        "signal=none",
-        "-e",
-        f"trace={calls}",
-        "-o",
-        str(log),
-        PYOCI,
-        *arguments,
-    ]
+def trace(directory: Path, *arguments: str) -> list[list[str]]:
+    """What each process of a pyoci asks of the kernel, in the order in which they were started."""
+    calls = "trace=process,openat,close,write,close_range"
+    log = directory / "log"
+    command = ["strace", "-ff", "-q", "-e", "signal=none", "-e", calls, "-o", str(log), PYOCI, *arguments]
     subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False)
-    by_process: dict[str, list[str]] = {}
-    for line in log.read_text().splitlines():
-        pid, call = line.split(maxsplit=1)
-        by_process.setdefault(pid, []).append(call)
-    return by_process
+    files = sorted(directory.glob("log.*"), key=lambda file: int(file.suffix[1:]))
+    return [file.read_text().splitlines() for file in files]
 
 
 v1 = pytest.mark.skipif(not has_v1(), reason="this machine has no cgroup v1 hierarchy")
@@ -62,8 +47,7 @@ v1 = pytest.mark.skipif(not has_v1(), reason="this machine has no cgroup v1 hier
     ids=" ".join,
 )
 def test_migration_is_begun_by_a_process_of_its_own(arguments: list[str], tmp_path: Path) -> None:
-    by_process = trace(tmp_path / "log", *arguments)
-    first, between, helper = list(by_process.values())[:3]
+    first, between, helper = trace(tmp_path, *arguments)[:3]
 
     # The one between ends at once, and the helper is nobody's to reap.
     assert any("exited with 0" in call for call in between)
@@ -74,10 +58,8 @@ def test_migration_is_begun_by_a_process_of_its_own(arguments: list[str], tmp_pa
     opened = next(call for call in helper if call.startswith("openat("))
     assert re.fullmatch(r'openat\(AT_FDCWD, "/proc/self/cgroup", .*\) = 0', opened)
     written = [call for call in helper if call.startswith("write(")]
-    assert written == ['write(1, "0", 1)                       = 1'] or re.fullmatch(
-        r'write\(\d, "0", 1\) += 1', written[0]
-    )
     assert len(written) == 1
+    assert re.fullmatch(r'write\(\d, "0", 1\) += 1', written[0])
     assert helper[-1].startswith("+++ exited with 0")
 
 
@@ -87,39 +69,25 @@ def test_migration_is_begun_by_a_process_of_its_own(arguments: list[str], tmp_pa
     [["state", "x"], ["list"], ["--root", "run", "state", "x"], ["--version"], ["kill", "run"], []],
 )
 def test_other_commands_begin_none(arguments: list[str], tmp_path: Path) -> None:
-    first, *others = trace(tmp_path / "log", *arguments).values()
+    first, *others = trace(tmp_path, *arguments)
     assert others == []
     assert not any("cgroup.procs" in call for call in first)
 
 
 @v1
 def test_helper_stays_in_its_cgroups(tmp_path: Path) -> None:
-    """It writes itself only into groups that it is in already, as /proc/self/cgroup of any child shows them."""
+    """It writes itself only into groups that it, as any child of this test, is in already."""
     own = {line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines()}
-    helper = list(trace(tmp_path / "log", "run", *NOWHERE).values())[2]
+    helper = trace(tmp_path, "run", *NOWHERE)[2]
     groups = re.findall(r'openat\(AT_FDCWD, "/sys/fs/cgroup/[^/"]+(/[^"]*)?/cgroup.procs"', "\n".join(helper))
     assert groups != []
     assert {group or "/" for group in groups} <= own
 
 
-def test_caller_sees_the_end_of_output_when_pyoci_ends() -> None:
-    """Nothing that pyoci leaves running for a moment holds the caller's pipe."""
-    reader, writer = os.pipe()
-    process = subprocess.Popen([PYOCI, "run", *NOWHERE], stdout=writer, stderr=writer, pass_fds=[writer])
-    os.close(writer)
-    with open(reader, "rb") as output:
-        assert b"nowhere" in output.read()
-    assert process.wait(SECONDS) == 1
-
-
 def test_pyoci_opens_everything_close_on_exec(tmp_path: Path) -> None:
     """What stays open in pyoci is not inherited by a hook or a container."""
-    log = tmp_path / "log"
-    command = ["strace", "-f", "-qq", "-e", "trace=openat,close,execve,clone,fork,vfork", "-o", str(log)]
-    subprocess.run([*command, PYOCI, "state", "x"], capture_output=True, timeout=SECONDS, check=False)
     open_files: dict[str, str] = {}
-    for line in log.read_text().splitlines():
-        call = line.split(maxsplit=1)[1]
+    for call in trace(tmp_path, "state", "x")[0]:
         if opened := re.fullmatch(r"openat\((.*)\) += (\d+)", call):
             open_files[opened[2]] = opened[1]
         elif closed := re.match(r"close\((\d+)\)", call):
