@@ -98,10 +98,11 @@ class Manager:
         try:
             for group in self.groups:
                 try:
-                    group.make(made)
-                except FileExistsError:
-                    self._check(group)
-                    self._adopt(group)
+                    try:
+                        group.make(made)
+                    except FileExistsError:
+                        self._check(group)
+                        group.prepare()
                 except OSError as error:
                     raise files.failure(error, f"making the cgroup {group.path}") from None
                 self._check_thawed(group)
@@ -109,16 +110,6 @@ class Manager:
             _undo(made)
             raise
         self.ours = True
-
-    def _adopt(self, group: Group) -> None:
-        """Does for an empty cgroup that was there what make() does after mkdir(2)."""
-        try:
-            if isinstance(group, v2.Group):
-                v2.enable_controllers(group.mount, group.path)
-            elif "cpuset" in group.controllers:
-                v1.fill_cpuset(group.mount, group.path)
-        except OSError as error:
-            raise files.failure(error, f"preparing the cgroup {group.path}") from None
 
     def destroy(self) -> None:
         """Removes the container's cgroups and all below them; directories above stay, as with runc.
@@ -336,7 +327,7 @@ def new(layout: Layout, cgroups_path: str | None, container_id: str, driver: str
             base = base.rpartition("/")[0]
         path = hierarchy.mount.rstrip("/") + base + inner.rstrip("/")
         if unified:
-            groups.append(v2.Group(hierarchy.mount, path))
+            groups.append(v2.Group(hierarchy.mount, path, layout.mode == "v2"))
         else:
             groups.append(v1.Group(hierarchy.controllers, hierarchy.mount, path))
     return Manager(driver, layout.mode, groups)
@@ -347,7 +338,7 @@ def load(record: dict[str, Any]) -> Manager:
     groups: list[Group] = []
     for saved in record["groups"]:
         if saved["controllers"] == [UNIFIED]:
-            groups.append(v2.Group(saved["mount"], saved["path"]))
+            groups.append(v2.Group(saved["mount"], saved["path"], record["mode"] == "v2"))
         else:
             groups.append(v1.Group(saved["controllers"], saved["mount"], saved["path"]))
     manager = Manager(record["driver"], record["mode"], groups)

@@ -29,6 +29,10 @@ class Group:
     def make(self, made: list[str]) -> None:
         """Makes the cgroup and what parents it lacks, noting each. FileExistsError if it is there."""
         make(self.mount, self.path, made)
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Makes a cgroup that is there able to take processes."""
         if "cpuset" in self.controllers:
             fill_cpuset(self.mount, self.path)
 

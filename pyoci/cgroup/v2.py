@@ -13,24 +13,31 @@ FREEZE_SECONDS = 10.0
 
 
 class Group:
-    """A container's cgroup in the cgroup2 hierarchy; mount and path are absolute."""
+    """A container's cgroup in the cgroup2 hierarchy; mount and path are absolute.
 
-    __slots__ = ("mount", "path")
+    alone  whether cgroup2 is the only hierarchy. Beside v1 it is for processes: what controllers it has
+           left are the administrator's to enable, since v1 can't have them from then on.
+    """
+
+    __slots__ = ("alone", "mount", "path")
 
     version = 2
     controllers = (UNIFIED,)
 
-    def __init__(self, mount: str, path: str) -> None:
+    def __init__(self, mount: str, path: str, alone: bool) -> None:
         self.mount = mount
         self.path = path
+        self.alone = alone
 
     def make(self, made: list[str]) -> None:
-        """Makes the cgroup and what parents it lacks, noting each, and enables the controllers in it.
-
-        FileExistsError if it is there.
-        """
+        """Makes the cgroup and what parents it lacks, noting each. FileExistsError if it is there."""
         v1.make(self.mount, self.path, made)
-        enable_controllers(self.mount, self.path)
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Enables the controllers in a cgroup that is there."""
+        if self.alone:
+            enable_controllers(self.mount, self.path)
 
     def frozen(self) -> bool:
         """Whether it, or a cgroup above it, is or is becoming frozen."""

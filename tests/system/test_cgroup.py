@@ -50,7 +50,7 @@ def start() -> Iterator[Start]:
     """Starts a process that waits until it is in its cgroup: it goes on once its stdin is closed."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def begin(script: str = "sleep 1000", group: Manager | None = None) -> subprocess.Popen[bytes]:
+    def begin(script: str = "exec sleep 1000", group: Manager | None = None) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             ["sh", "-c", f"read x; {script}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -305,8 +305,8 @@ def test_block_devices(group: Manager) -> None:
 def test_a_controller_that_is_not_here_is_an_error(
     group: Manager, controller: str, resources: dict[str, object], pointer: str
 ) -> None:
-    available = HERE.mode != "v1" and controller in files.read(f"{HERE.unified}/cgroup.controllers").split()
-    if controller in HERE.v1 or available:
+    enabled = HERE.unified and controller in value(group, "", "cgroup.controllers").split()
+    if controller in HERE.v1 or enabled:
         pytest.skip(f"this machine has the {controller} controller")
     with pytest.raises(Error, match=controller) as caught:
         group.set(resources)
@@ -376,8 +376,8 @@ def test_what_is_frozen_from_above_is_said_to_be(group: Manager, name: str) -> N
 def test_every_process_gets_the_signal(group: Manager, name: str, start: Start) -> None:
     below = manager.new(HERE, f"/{name}/below", "unused")
     below.create()
-    processes = [start("exec sleep 1000", group), start("exec sleep 1000", below)]
-    outside = start("exec sleep 1000")
+    processes = [start(group=group), start(group=below)]
+    outside = start()
     group.kill(signal.SIGTERM)
     assert [process.wait() for process in processes] == [-signal.SIGTERM] * 2
     assert outside.poll() is None
@@ -413,7 +413,7 @@ def test_removal_waits_for_processes_that_are_exiting(group: Manager, start: Sta
 
 def test_removal_names_what_stays(group: Manager, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manager, "REMOVE_SECONDS", 0.1)
-    process = start("exec sleep 1000", group)
+    process = start(group=group)
     eventually(lambda: files.read(f"/proc/{process.pid}/comm") == "sleep")
     with pytest.raises(Error, match=rf"{process.pid} \(sleep, S") as caught:
         group.destroy()
@@ -441,8 +441,7 @@ def test_the_record_is_enough_to_kill_and_remove(name: str, start: Start) -> Non
 
 
 def test_exec_joins_the_containers_cgroup_or_one_below(group: Manager, name: str, start: Start) -> None:
-    for path in set(group.paths().values()):
-        os.mkdir(f"{path}/sub")
+    manager.new(HERE, f"/{name}/sub", "unused").create()
     first, second = start(), start()
     group.exec_join(first.pid)
     group.exec_join(second.pid, {"": "sub"})
