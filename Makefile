@@ -42,7 +42,7 @@ demo: build
 
 ## make test           everything that is checked: lint, unit and system tests
 test: lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/pytest
 
 ## make lint           ruff and mypy
 lint: build
@@ -51,11 +51,11 @@ lint: build
 
 ## make test-unit      the tests that need no root
 test-unit: build
-	@$(BIN)/python -m pytest tests/unit
+	@$(BIN)/pytest tests/unit
 
 ## make test-system    the tests that make containers
 test-system: build
-	@$(BIN)/python -m pytest tests/system
+	@$(BIN)/pytest tests/system
 
 ## make bench          pyoci beside runc and crun: time, CPU, memory
 bench: build
