@@ -105,13 +105,18 @@ int legacy_filesystem(const struct filesystem *filesystem, int target, const cha
 {
     static char data[DATA_SIZE];
     struct fd_path name;
-    unsigned long flags = (unsigned long)filesystem->superblock
-        | flags_of_attributes((uint64_t)filesystem->attributes);
+    uint64_t attributes = (uint64_t)filesystem->attributes, readonly = MOUNT_ATTR_RDONLY;
+    unsigned long flags = (unsigned long)filesystem->superblock | flags_of_attributes(attributes & ~readonly);
     if (join_options(filesystem->options, data) < 0 || !fd_path(target, &name))
         return -1;
     if (sys_mount(filesystem->source, name.text, filesystem->type, flags, data) < 0)
         return fail(errno, "mount");
-    return open_mounted(target, path, 0);
+    int mounted = open_mounted(target, path, 0);
+    /* mount(2) has one flag for a read-only file system and a read-only mount of it. */
+    if (mounted >= 0 && !(flags & MS_RDONLY) != !(attributes & readonly)
+        && legacy_attributes(mounted, attributes & readonly, readonly) < 0)
+        return -1;
+    return mounted;
 }
 
 int legacy_bind(int source, int target, const char *path, int recursive, int flags)
