@@ -20,7 +20,7 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/config-schema.json").r
 DIFFERENCES = {
     "/ociVersion": "each names the version it implements",
     "/hostname": "each names itself",
-    "/process/capabilities/ambient": "older runc: none takes effect without inheritable ones, capabilities(7)",
+    "/process/capabilities/ambient": "older runc: without inheritable ones they do nothing, capabilities(7)",
     "/process/capabilities/inheritable": "older runc: inheritable capabilities are a risk (CVE-2022-29162)",
     "/linux/maskedPaths": "ours also hides interrupt counts and power use, side channels both, as engines do",
     "/linux/namespaces": "runc adds a cgroup namespace where cgroup v2 is all there is",
