@@ -45,17 +45,41 @@ SANITISED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover
 def _command(flavour: str, output: Path) -> list[str]:
     sources = [str(path) for path in sorted(SOURCES.glob("*.c"))]
     if flavour == "musl":
-        include = [flag for path in ("/usr/include", f"/usr/include/{os.uname().machine}-linux-gnu")
-                   for flag in ("-idirafter", path)]
-        return ["musl-gcc", *COMMON, *HARDENED, *include, "-fPIE", "-static", "-nostartfiles",
-                "-Wl,-pie,--no-dynamic-linker,-z,text,-z,relro,-z,now,-z,noexecstack,--gc-sections",
-                f"{MUSL}/rcrt1.o", f"{MUSL}/crti.o", *sources, f"{MUSL}/crtn.o", "-o", str(output)]
+        include = [
+            flag
+            for path in ("/usr/include", f"/usr/include/{os.uname().machine}-linux-gnu")
+            for flag in ("-idirafter", path)
+        ]
+        return [
+            "musl-gcc",
+            *COMMON,
+            *HARDENED,
+            *include,
+            "-fPIE",
+            "-static",
+            "-nostartfiles",
+            "-Wl,-pie,--no-dynamic-linker,-z,text,-z,relro,-z,now,-z,noexecstack,--gc-sections",
+            f"{MUSL}/rcrt1.o",
+            f"{MUSL}/crti.o",
+            *sources,
+            f"{MUSL}/crtn.o",
+            "-o",
+            str(output),
+        ]
     if flavour == "glibc":
         return ["cc", *COMMON, *HARDENED, "-static-pie", *sources, "-o", str(output)]
     if flavour == "sanitised":
         return ["gcc", *COMMON, *SANITISED, *sources, "-o", str(output)]
-    return ["gcc", *COMMON, *SANITISED, f"-I{SOURCES}", str(ROOT / "native/executor_fuzz.c"),
-            str(SOURCES / "plan.c"), "-o", str(output)]
+    return [
+        "gcc",
+        *COMMON,
+        *SANITISED,
+        f"-I{SOURCES}",
+        str(ROOT / "native/executor_fuzz.c"),
+        str(SOURCES / "plan.c"),
+        "-o",
+        str(output),
+    ]
 
 
 @cache
@@ -207,8 +231,14 @@ def receive(control: socket.socket, timeout: float = 20) -> Report | None:
         return None
     kind, index, error, length, value = struct.unpack_from("<IIiIq", packet)
     assert len(packet) == 24 + length
-    return Report(kind, index, error, value, packet[24:].decode(errors="surrogateescape"),
-                  descriptors[0] if descriptors else -1)
+    return Report(
+        kind,
+        index,
+        error,
+        value,
+        packet[24:].decode(errors="surrogateescape"),
+        descriptors[0] if descriptors else -1,
+    )
 
 
 def plan_descriptor(plan: bytes) -> int:
@@ -218,14 +248,21 @@ def plan_descriptor(plan: bytes) -> int:
 
 
 @contextmanager
-def running(steps: list[Step], *, binary: Path | None = None, trace: bool = False, plan: bytes | None = None,
-            wrapper: tuple[str, ...] = (), pass_fds: tuple[int, ...] = (), **streams: object) -> Iterator[Run]:
+def running(
+    steps: list[Step],
+    *,
+    binary: Path | None = None,
+    trace: bool = False,
+    plan: bytes | None = None,
+    wrapper: tuple[str, ...] = (),
+    pass_fds: tuple[int, ...] = (),
+    **streams: object,
+) -> Iterator[Run]:
     """Starts the executor on a plan, and ends whatever is left of it afterwards."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     descriptor = plan_descriptor(encode(steps, trace) if plan is None else plan)
     command = [*wrapper, str(binary or build()), str(descriptor), str(theirs.fileno())]
-    process = subprocess.Popen(command, pass_fds=(descriptor, theirs.fileno(), *pass_fds),
-                               env={}, **streams)  # type: ignore[call-overload]
+    process = subprocess.Popen(command, pass_fds=(descriptor, theirs.fileno(), *pass_fds), env={}, **streams)  # type: ignore[call-overload]
     theirs.close()
     os.close(descriptor)
     run = Run(process, ours, steps)
@@ -253,8 +290,27 @@ def failure_of(steps: list[Step], **options: object) -> tuple[str, str, str]:
 
 
 DIRECTORIES = ("bin", "dev", "etc", "proc", "sys", "tmp", "root")
-APPLETS = ("awk", "cat", "env", "grep", "head", "id", "ls", "mkdir", "mount", "pwd", "readlink", "sh", "sleep",
-           "stat", "touch", "tr", "true", "tty", "umask")
+APPLETS = (
+    "awk",
+    "cat",
+    "env",
+    "grep",
+    "head",
+    "id",
+    "ls",
+    "mkdir",
+    "mount",
+    "pwd",
+    "readlink",
+    "sh",
+    "sleep",
+    "stat",
+    "touch",
+    "tr",
+    "true",
+    "tty",
+    "umask",
+)
 NAMESPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET
 
 
@@ -270,8 +326,11 @@ def make_rootfs(root: Path) -> Path:
 
 def begin(root: Path, flags: int = NAMESPACES) -> list[Step]:
     """A process in new namespaces, with `root` as its root to be."""
-    return [step("clone", flags=flags), step("host_propagation", flags=MS_SLAVE | MS_REC),
-            step("open_root", path=str(root))]
+    return [
+        step("clone", flags=flags),
+        step("host_propagation", flags=MS_SLAVE | MS_REC),
+        step("open_root", path=str(root)),
+    ]
 
 
 def proc() -> Step:
@@ -280,15 +339,54 @@ def proc() -> Step:
 
 def devices() -> list[Step]:
     """A /dev of its own with the null device and terminals."""
-    return [step("mount_filesystem", type="tmpfs", source="tmpfs", target="/dev", attrs=ATTR_NOSUID,
-                 options=["mode=755", "size=65536k"]),
-            step("make_device", path="/dev/null", mode=stat.S_IFCHR | 0o666, major=1, minor=3, uid=-1, gid=-1),
-            step("mount_filesystem", type="devpts", source="devpts", target="/dev/pts",
-                 attrs=ATTR_NOSUID | ATTR_NOEXEC, options=["newinstance", "ptmxmode=0666", "mode=0620"])]
+    return [
+        step(
+            "mount_filesystem",
+            type="tmpfs",
+            source="tmpfs",
+            target="/dev",
+            attrs=ATTR_NOSUID,
+            options=["mode=755", "size=65536k"],
+        ),
+        step("make_device", path="/dev/null", mode=stat.S_IFCHR | 0o666, major=1, minor=3, uid=-1, gid=-1),
+        step(
+            "mount_filesystem",
+            type="devpts",
+            source="devpts",
+            target="/dev/pts",
+            attrs=ATTR_NOSUID | ATTR_NOEXEC,
+            options=["newinstance", "ptmxmode=0666", "mode=0620"],
+        ),
+    ]
 
 
 def finish(*argv: str, change: str = "pivot_root") -> list[Step]:
     """The change of root, and a program."""
-    return [step(change), step("enter_directory", path="/", final=1),
-            step("find_program", name=argv[0], search=["/bin"]), step("close_descriptors", first=3),
-            step("execute", argv=argv, env=["PATH=/bin"], home_of=-1)]
+    return [
+        step(change),
+        step("enter_directory", path="/", final=1),
+        step("find_program", name=argv[0], search=["/bin"]),
+        step("close_descriptors", first=3),
+        step("execute", argv=argv, env=["PATH=/bin"], home_of=-1),
+    ]
+
+
+def shell(root: Path, script: str, *steps: Step, change: str = "pivot_root") -> str:
+    """What a shell prints in a container with /proc and these further steps."""
+    status, output = output_of([*begin(root), proc(), *steps, *finish("sh", "-c", script, change=change)])
+    assert status == 0, output
+    return output
+
+
+def mounts(output: str) -> dict[str, tuple[set[str], str, str, set[str]]]:
+    """mountinfo by mount point: its options, its propagation, the type, the superblock's options."""
+    found = {}
+    for line in output.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, end = before.split(" "), after.split(" ")
+        found[fields[4]] = set(fields[5].split(",")), " ".join(fields[6:]), end[0], set(end[2].split(","))
+    return found
+
+
+def mountinfo(root: Path, *steps: Step) -> dict[str, tuple[set[str], str, str, set[str]]]:
+    return mounts(shell(root, "cat /proc/self/mountinfo", *steps))

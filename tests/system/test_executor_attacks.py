@@ -79,8 +79,9 @@ MAKING = {
 
 @pytest.mark.parametrize("link", ["absolute", "relative", "chain", "parent"])
 @pytest.mark.parametrize("making", MAKING)
-def test_a_link_doesnt_lead_out(root: Path, outside: Path, wrapper: tuple[str, ...], link: str,
-                                making: str) -> None:
+def test_a_link_doesnt_lead_out(
+    root: Path, outside: Path, wrapper: tuple[str, ...], link: str, making: str
+) -> None:
     """CVE-2019-18837, CVE-2026-41579: /dev, or what it leads to, is a link to a directory of the host's."""
     (root / "dev").rmdir()
     if link == "absolute":
@@ -95,7 +96,9 @@ def test_a_link_doesnt_lead_out(root: Path, outside: Path, wrapper: tuple[str, .
     else:
         (root / "dev").symlink_to("tmp/../../" + relative(root, outside.parent))
     before = set(os.listdir("/"))
-    with driver.running([*begin(root), MAKING[making], step("wait_runtime", reason="")], wrapper=wrapper) as run:
+    with driver.running(
+        [*begin(root), MAKING[making], step("wait_runtime", reason="")], wrapper=wrapper
+    ) as run:
         report = run.receive()
         while report and report.kind == driver.CLONED:
             run.pidfds.append(report.descriptor)
@@ -114,7 +117,9 @@ def mountinfo(run: driver.Run) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["proc", "sysfs"])
 @pytest.mark.parametrize("path", ["/link", "/tmp/link", "/tmp/dir/below"])
-def test_proc_and_sysfs_are_mounted_on_no_link(root: Path, wrapper: tuple[str, ...], kind: str, path: str) -> None:
+def test_proc_and_sysfs_are_mounted_on_no_link(
+    root: Path, wrapper: tuple[str, ...], kind: str, path: str
+) -> None:
     """CVE-2019-19921, CVE-2023-27561, CVE-2025-54867: also when it leads to a place in the root."""
     (root / "link").symlink_to("/proc")
     (root / "tmp/link").symlink_to("../proc")
@@ -126,7 +131,9 @@ def test_proc_and_sysfs_are_mounted_on_no_link(root: Path, wrapper: tuple[str, .
 
 
 @pytest.mark.parametrize("trick", ["link", "file", "other device", "missing"])
-def test_a_mask_needs_the_real_null_device(root: Path, outside: Path, wrapper: tuple[str, ...], trick: str) -> None:
+def test_a_mask_needs_the_real_null_device(
+    root: Path, outside: Path, wrapper: tuple[str, ...], trick: str
+) -> None:
     """CVE-2025-31133: else the mask would be a way to what was put there."""
     (root / "etc/secret").write_text("secret")
     null = root / "dev/null"
@@ -150,13 +157,19 @@ def test_a_mask_behind_a_link_covers_what_it_leads_to(root: Path, wrapper: tuple
 @pytest.mark.parametrize("trick", ["link", "dangling link", "link to a directory"])
 def test_the_console_is_no_link(root: Path, outside: Path, wrapper: tuple[str, ...], trick: str) -> None:
     """CVE-2025-52565."""
-    targets = {"link": outside / "file", "dangling link": outside / "new", "link to a directory": outside / "sub"}
+    targets = {
+        "link": outside / "file",
+        "dangling link": outside / "new",
+        "link to a directory": outside / "sub",
+    }
     link = step("make_symlink", path="/dev/console", value=str(targets[trick]))
     steps = [*begin(root), proc(), *devices(), link, step("new_session"), step("terminal", attach=1)]
     assert failure_of(steps, wrapper=wrapper) == ("terminal", "ELOOP", "/dev/console is a symbolic link")
 
 
-def test_the_terminal_is_of_the_containers_devpts(root: Path, outside: Path, wrapper: tuple[str, ...]) -> None:
+def test_the_terminal_is_of_the_containers_devpts(
+    root: Path, outside: Path, wrapper: tuple[str, ...]
+) -> None:
     """A link at /dev/pts that leads to another instance, or a file over its ptmx."""
     steps = [*begin(root), *devices(), step("new_session")]
     cover = step("mount_bind", source=str(outside / "file"), target="/dev/pts/ptmx")
@@ -164,7 +177,9 @@ def test_the_terminal_is_of_the_containers_devpts(root: Path, outside: Path, wra
     assert (name, error) == ("terminal", "EXDEV")
 
 
-@pytest.mark.parametrize("path", ["/proc/self/fd/{}", "/proc/thread-self/fd/{}", "/proc/1/fd/{}", "/proc/self/cwd"])
+@pytest.mark.parametrize(
+    "path", ["/proc/self/fd/{}", "/proc/thread-self/fd/{}", "/proc/1/fd/{}", "/proc/self/cwd"]
+)
 def test_the_working_directory_isnt_a_leaked_one(root: Path, outside: Path, path: str) -> None:
     """CVE-2024-21626: a descriptor of a host directory, that should have been closed."""
     leaked = os.open(outside, os.O_RDONLY)
@@ -174,8 +189,11 @@ def test_the_working_directory_isnt_a_leaked_one(root: Path, outside: Path, path
         if "cwd" in path:
             assert output_of(steps, pass_fds=(leaked,)) == (0, "/\n")
         else:
-            assert failure_of(steps, pass_fds=(leaked,)) \
-                == ("enter_directory", "EPERM", f"{path.format(leaked)} is outside of the container")
+            assert failure_of(steps, pass_fds=(leaked,)) == (
+                "enter_directory",
+                "EPERM",
+                f"{path.format(leaked)} is outside of the container",
+            )
     finally:
         os.close(leaked)
 
@@ -184,8 +202,9 @@ def test_a_working_directory_isnt_made_outside(root: Path, outside: Path, wrappe
     """Before the root is changed, too."""
     (root / "home").symlink_to(outside)
     enter = step("enter_directory", path="/home/new/deeper")
-    with driver.running([*begin(root), step("pivot_root"), enter, step("wait_runtime", reason="")],
-                        wrapper=wrapper) as run:
+    with driver.running(
+        [*begin(root), step("pivot_root"), enter, step("wait_runtime", reason="")], wrapper=wrapper
+    ) as run:
         assert run.expect(driver.WAITING)
     assert (root / str(outside).lstrip("/") / "new/deeper").is_dir()
 
@@ -250,8 +269,9 @@ def swapping(root: Path, outside: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("rounds", [150])
-def test_a_volume_that_changes_all_the_time(root: Path, outside: Path, swapping: Path, wrapper: tuple[str, ...],
-                                            rounds: int) -> None:
+def test_a_volume_that_changes_all_the_time(
+    root: Path, outside: Path, swapping: Path, wrapper: tuple[str, ...], rounds: int
+) -> None:
     """CVE-2021-30465, CVE-2024-45310: neither targets, nor devices, nor mounts end up outside."""
     outcomes = set()
     for number in range(rounds if not wrapper else rounds // 3):
@@ -261,7 +281,9 @@ def test_a_volume_that_changes_all_the_time(root: Path, outside: Path, swapping:
             step("make_directory", path=f"{base}/directory", mode=0o755),
             step("mount_filesystem", type="tmpfs", source="tmpfs", target=f"{base}/tmpfs"),
             step("mount_bind", source="/etc/hostname", target=f"{base}/file"),
-            step("make_device", path=f"{base}/null", mode=stat.S_IFCHR | 0o666, major=1, minor=3, uid=0, gid=0),
+            step(
+                "make_device", path=f"{base}/null", mode=stat.S_IFCHR | 0o666, major=1, minor=3, uid=0, gid=0
+            ),
             step("make_symlink", path=f"{base}/fd", value="/proc/self/fd", replace=1),
             step("wait_runtime", reason=""),
         ]
@@ -277,7 +299,9 @@ def test_a_volume_that_changes_all_the_time(root: Path, outside: Path, swapping:
 
 
 @pytest.mark.parametrize("rounds", [150])
-def test_proc_on_a_path_that_changes_all_the_time(root: Path, outside: Path, swapping: Path, rounds: int) -> None:
+def test_proc_on_a_path_that_changes_all_the_time(
+    root: Path, outside: Path, swapping: Path, rounds: int
+) -> None:
     """CVE-2019-19921: mounted on the real directory; where that went meanwhile, it fails."""
     for _ in range(rounds):
         mount = step("mount_filesystem", type="proc", source="proc", target="/volume/x")

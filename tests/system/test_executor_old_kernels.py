@@ -55,16 +55,40 @@ def container(root: Path, source: Path) -> list[Step]:
     """What a usual config asks for, and a bit more, in the usual order."""
     clone, *rest = begin(root)
     return [
-        clone, step("new_session"), step("hostname", name="old"), step("loopback_up"),
-        step("sysctl", path="net/ipv4/ip_unprivileged_port_start", value="80"), *rest, proc(), *devices(),
-        step("mount_filesystem", type="sysfs", source="sysfs", target="/sys",
-             attrs=ATTR_NOSUID | ATTR_NOEXEC | ATTR_NODEV | ATTR_RDONLY),
-        step("mount_filesystem", type="tmpfs", source="shm", target="/dev/shm", options=["mode=1777", "size=64k"],
-             attrs=ATTR_NOSUID, propagation=MS_SHARED),
+        clone,
+        step("new_session"),
+        step("hostname", name="old"),
+        step("loopback_up"),
+        step("sysctl", path="net/ipv4/ip_unprivileged_port_start", value="80"),
+        *rest,
+        proc(),
+        *devices(),
+        step(
+            "mount_filesystem",
+            type="sysfs",
+            source="sysfs",
+            target="/sys",
+            attrs=ATTR_NOSUID | ATTR_NOEXEC | ATTR_NODEV | ATTR_RDONLY,
+        ),
+        step(
+            "mount_filesystem",
+            type="tmpfs",
+            source="shm",
+            target="/dev/shm",
+            options=["mode=1777", "size=64k"],
+            attrs=ATTR_NOSUID,
+            propagation=MS_SHARED,
+        ),
         step("mount_filesystem", type="mqueue", source="mqueue", target="/dev/mqueue", superblock=MS_RDONLY),
         step("mount_bind", source=str(source), target="/link/below/new", recursive=1, set=ATTR_NOSUID | 0x10),
         step("mount_bind", source=str(source / "file"), target="/etc/file", set=ATTR_RDONLY),
-        step("mount_bind", source=str(source / "file"), target="/etc/other", clear=ATTR_NODEV, propagation=MS_SHARED),
+        step(
+            "mount_bind",
+            source=str(source / "file"),
+            target="/etc/other",
+            clear=ATTR_NODEV,
+            propagation=MS_SHARED,
+        ),
         step("remount", target="/dev/shm", set=ATTR_NOEXEC, options=["size=128k"]),
         step("mount_propagation", target="/sys", flags=MS_SHARED),
         step("make_device", path="/dev/tty", mode=stat.S_IFCHR | 0o666, major=5, minor=0, uid=0, gid=5),
@@ -132,8 +156,14 @@ def undo(root: Path) -> None:
 
 
 def test_a_terminal(root: Path) -> None:
-    steps = [*begin(root), proc(), *devices(), step("new_session"), step("terminal", attach=1, uid=0, gid=5),
-             *finish("sh", "-c", "tty; stat -c '%t:%T' /dev/console")]
+    steps = [
+        *begin(root),
+        proc(),
+        *devices(),
+        step("new_session"),
+        step("terminal", attach=1, uid=0, gid=5),
+        *finish("sh", "-c", "tty; stat -c '%t:%T' /dev/console"),
+    ]
     with driver.running(steps, wrapper=without(*KERNELS["5.1"])) as run:
         report = run.expect(driver.DESCRIPTOR)
         run.go()
@@ -162,7 +192,10 @@ def test_a_procfs_that_isnt_one_is_refused(root: Path) -> None:
     target = root / "proc/sys/net/ipv4/ip_unprivileged_port_start"
     target.write_text("untouched")
     steps = [*begin(root), step("pivot_root"), sysctl]
-    assert failure_of(steps, wrapper=without("fsopen"))[1:] == ("ENOTSUP", "the container's /proc isn't a procfs")
+    assert failure_of(steps, wrapper=without("fsopen"))[1:] == (
+        "ENOTSUP",
+        "the container's /proc isn't a procfs",
+    )
     assert target.read_text() == "untouched"
 
 
@@ -170,8 +203,12 @@ def test_a_procfs_that_isnt_one_is_refused(root: Path) -> None:
 def test_a_file_over_a_sysctl_is_refused(root: Path, tmp_path: Path, calls: tuple[str, ...]) -> None:
     (tmp_path / "fake").write_text("untouched")
     path = "net/ipv4/ip_unprivileged_port_start"
-    steps = [*begin(root), proc(), step("mount_bind", source=str(tmp_path / "fake"), target=f"/proc/sys/{path}"),
-             step("sysctl", path=path, value="81")]
+    steps = [
+        *begin(root),
+        proc(),
+        step("mount_bind", source=str(tmp_path / "fake"), target=f"/proc/sys/{path}"),
+        step("sysctl", path=path, value="81"),
+    ]
     assert failure_of(steps, wrapper=without(*calls))[:2] == ("sysctl", "EXDEV")
     assert (tmp_path / "fake").read_text() == "untouched"
     status, output = output_of([*steps, *finish("cat", f"/proc/sys/{path}")])

@@ -11,7 +11,9 @@ import executor_driver as driver
 
 
 def readelf(*options: str) -> str:
-    return subprocess.run(["readelf", *options, driver.build()], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["readelf", *options, driver.build()], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_it_is_static_and_position_independent() -> None:
@@ -52,7 +54,18 @@ def test_it_builds_with_the_other_library_and_with_sanitizers(flavour: str) -> N
 
 def test_no_heap_and_no_shell() -> None:
     sources = "".join(path.read_text() for path in driver.SOURCES.glob("*.c"))
-    for call in ("malloc", "calloc", "realloc", "alloca", "strdup", "system", "popen", "fopen", "opendir", "getpwuid"):
+    for call in (
+        "malloc",
+        "calloc",
+        "realloc",
+        "alloca",
+        "strdup",
+        "system",
+        "popen",
+        "fopen",
+        "opendir",
+        "getpwuid",
+    ):
         assert not re.search(rf"\b{call}\(", sources), call
 
 

@@ -32,15 +32,17 @@ def plans(draw: st.DrawFn) -> list[Step]:
     chosen = draw(st.lists(NAMES.filter(lambda name: name != "execute"), max_size=6))
     if draw(st.booleans()):
         chosen.append("execute")
-    return [Step(name, {key: draw(VALUES[kind]) for key, kind in TABLE[name]["args"].items()})
-            for name in chosen]
+    return [
+        Step(name, {key: draw(VALUES[kind]) for key, kind in TABLE[name]["args"].items()}) for name in chosen
+    ]
 
 
 def check(inputs: list[bytes]) -> list[str]:
     """What the verification says of each, from the sanitised build, which faults on any wrong read."""
     stream = b"".join(struct.pack("<I", len(data)) + data for data in inputs)
-    done = subprocess.run([build("fuzz")], input=stream, capture_output=True,
-                          env={"ASAN_OPTIONS": "detect_leaks=0"})
+    done = subprocess.run(
+        [build("fuzz")], input=stream, capture_output=True, env={"ASAN_OPTIONS": "detect_leaks=0"}
+    )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().splitlines()
 
@@ -68,9 +70,9 @@ def mutate(plan: bytes, chance: random.Random) -> bytes:
         elif kind == 1 and len(data) >= 4:
             at = chance.randrange(len(data) // 4) * 4
             value = chance.choice([0, 1, len(data), len(data) - 1, 2**31, 2**32 - 1, chance.randrange(2**32)])
-            data[at:at + 4] = struct.pack("<I", value)
+            data[at : at + 4] = struct.pack("<I", value)
         elif kind == 2:
-            del data[chance.randrange(len(data) + 1):]
+            del data[chance.randrange(len(data) + 1) :]
         else:
             data += bytes(chance.randrange(9))
     if len(data) >= HEADER and chance.random() < 0.8:
@@ -79,8 +81,13 @@ def mutate(plan: bytes, chance: random.Random) -> bytes:
 
 
 def test_each_truncation_is_refused() -> None:
-    plan = encode([step("hostname", name="box"), step("groups", gids=[1, 2]),
-                   step("execute", argv=["/bin/true"], env=["A=1"], home_of=-1)])
+    plan = encode(
+        [
+            step("hostname", name="box"),
+            step("groups", gids=[1, 2]),
+            step("execute", argv=["/bin/true"], env=["A=1"], home_of=-1),
+        ]
+    )
     truncated = []
     for length in range(len(plan)):
         data = bytearray(plan[:length])
@@ -95,28 +102,32 @@ TEXT_OFFSET, TEXT_LENGTH = HEADER + RECORD, HEADER + RECORD + 4
 GROUPS = encode([step("groups", gids=[1, 2])])
 
 
-@pytest.mark.parametrize(("plan", "at", "word", "says"), [
-    (HOSTNAME, 0, 1, "this isn't a plan"),
-    (HOSTNAME, 4, 99, "the plan is of another version"),
-    (HOSTNAME, 8, 3, "the plan's size is wrong"),
-    (HOSTNAME, 12, 2, "the plan ends within a step"),
-    (HOSTNAME, 16, 2, "the plan has unknown flags"),
-    (HOSTNAME, 20, 1, "the plan has unknown flags"),
-    (HOSTNAME, HEADER, len(OPERATIONS) | 1 << 16, "a step is unknown"),
-    (HOSTNAME, HEADER, OPERATIONS["hostname"] | 2 << 16, "a step has the wrong number of arguments"),
-    (HOSTNAME, TEXT_OFFSET, 0, "a text lies outside of the plan"),
-    (HOSTNAME, TEXT_OFFSET, 2**32 - 1, "a text lies outside of the plan"),
-    (HOSTNAME, TEXT_LENGTH, 2**32 - 1, "a text lies outside of the plan"),
-    (HOSTNAME, TEXT_LENGTH, 4, "a text lies outside of the plan"),
-    (HOSTNAME, TEXT_LENGTH, 2, "a text doesn't end in NUL"),
-    (GROUPS, TEXT_LENGTH, 3, "a list lies outside of the plan"),
-    (GROUPS, TEXT_LENGTH, 2**30 + 1, "a list lies outside of the plan"),
-    (GROUPS, TEXT_OFFSET, HEADER + RECORD + 9, "a list isn't aligned"),
-    (encode([step("gate", listener=5)]), TEXT_LENGTH, 1, "a descriptor is out of range"),
-], ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("plan", "at", "word", "says"),
+    [
+        (HOSTNAME, 0, 1, "this isn't a plan"),
+        (HOSTNAME, 4, 99, "the plan is of another version"),
+        (HOSTNAME, 8, 3, "the plan's size is wrong"),
+        (HOSTNAME, 12, 2, "the plan ends within a step"),
+        (HOSTNAME, 16, 2, "the plan has unknown flags"),
+        (HOSTNAME, 20, 1, "the plan has unknown flags"),
+        (HOSTNAME, HEADER, len(OPERATIONS) | 1 << 16, "a step is unknown"),
+        (HOSTNAME, HEADER, OPERATIONS["hostname"] | 2 << 16, "a step has the wrong number of arguments"),
+        (HOSTNAME, TEXT_OFFSET, 0, "a text lies outside of the plan"),
+        (HOSTNAME, TEXT_OFFSET, 2**32 - 1, "a text lies outside of the plan"),
+        (HOSTNAME, TEXT_LENGTH, 2**32 - 1, "a text lies outside of the plan"),
+        (HOSTNAME, TEXT_LENGTH, 4, "a text lies outside of the plan"),
+        (HOSTNAME, TEXT_LENGTH, 2, "a text doesn't end in NUL"),
+        (GROUPS, TEXT_LENGTH, 3, "a list lies outside of the plan"),
+        (GROUPS, TEXT_LENGTH, 2**30 + 1, "a list lies outside of the plan"),
+        (GROUPS, TEXT_OFFSET, HEADER + RECORD + 9, "a list isn't aligned"),
+        (encode([step("gate", listener=5)]), TEXT_LENGTH, 1, "a descriptor is out of range"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_a_wrong_word_is_named(plan: bytes, at: int, word: int, says: str) -> None:
     data = bytearray(plan)
-    data[at:at + 4] = struct.pack("<I", word)
+    data[at : at + 4] = struct.pack("<I", word)
     assert check([bytes(data)]) == [says]
 
 

@@ -27,8 +27,10 @@ def binary(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def program(*argv: str, env: list[str] | None = None, home_of: int = -1) -> list[Step]:
-    return [step("find_program", name=argv[0], search=["/usr/bin", "/bin"]),
-            step("execute", argv=argv, env=env or ["PATH=/bin"], home_of=home_of)]
+    return [
+        step("find_program", name=argv[0], search=["/usr/bin", "/bin"]),
+        step("execute", argv=argv, env=env or ["PATH=/bin"], home_of=home_of),
+    ]
 
 
 def shell(script: str, *before: Step) -> tuple[int, str]:
@@ -52,10 +54,13 @@ def test_success_is_the_end_of_the_control_socket() -> None:
         assert run.process.poll() is None
 
 
-@pytest.mark.parametrize(("plan", "says"), [
-    (b"", "the plan has no size"),
-    (b"x" * 100, "this isn't a plan"),
-])
+@pytest.mark.parametrize(
+    ("plan", "says"),
+    [
+        (b"", "the plan has no size"),
+        (b"x" * 100, "this isn't a plan"),
+    ],
+)
 def test_a_wrong_plan_fails_before_anything_runs(plan: bytes, says: str) -> None:
     with running([], plan=plan) as run:
         report = run.expect(driver.FAILED)
@@ -81,6 +86,7 @@ def test_a_descriptor_that_isnt_there_is_refused() -> None:
 
 
 # ------------------------------------------------------------------- waiting
+
 
 def test_it_waits_for_the_runtime_and_says_why() -> None:
     with running([step("wait_runtime", reason="hooks"), *program("true")]) as run:
@@ -155,8 +161,11 @@ def test_the_end_of_the_runtime_at_the_gate_ends_it(listener: socket.socket) -> 
 
 def test_a_runtime_that_died_before_it_was_watched_is_noticed(listener: socket.socket) -> None:
     """The plan's own end of the socket is the only trace: there is no signal for what has happened."""
-    steps = [step("wait_runtime", reason=""), step("die_with_parent", signal=signal.SIGKILL),
-             step("enter_directory", path="/no/such", final=1)]
+    steps = [
+        step("wait_runtime", reason=""),
+        step("die_with_parent", signal=signal.SIGKILL),
+        step("enter_directory", path="/no/such", final=1),
+    ]
     with running(steps) as run:
         run.expect(driver.WAITING)
         run.control.send(b"g")
@@ -178,6 +187,7 @@ def test_trace_tells_the_time_of_each_step() -> None:
 
 # ------------------------------------------------------------------- the program
 
+
 def test_the_program_is_searched_in_order(tmp_path: Path) -> None:
     for name, mode in (("one", 0o644), ("two", 0o755), ("three", 0o755)):
         (tmp_path / name).mkdir()
@@ -185,21 +195,26 @@ def test_the_program_is_searched_in_order(tmp_path: Path) -> None:
         script.write_text(f"#!/bin/sh\necho {name} $0\n")
         script.chmod(mode)
     search = [str(tmp_path / name) for name in ("none", "one", "two", "three")]
-    steps = [step("find_program", name="tool", search=search),
-             step("execute", argv=["tool"], env=[], home_of=-1)]
+    steps = [
+        step("find_program", name="tool", search=search),
+        step("execute", argv=["tool"], env=[], home_of=-1),
+    ]
     assert output_of(steps) == (0, f"two {tmp_path}/two/tool\n")
 
 
-@pytest.mark.parametrize(("name", "error", "says"), [
-    ("no-such", "ENOENT", 'exec: "no-such": executable file not found in $PATH'),
-    ("", "ENOENT", 'exec: "": executable file not found in $PATH'),
-    ("text", "EACCES", 'exec: "text": not an executable file'),
-    ("{}/text", "EACCES", "stat {}/text isn't executable"),
-    ("{}/no-such", "ENOENT", "stat {}/no-such"),
-    ("{}/text/below", "ENOTDIR", "stat {}/text/below"),
-    ("{}/", "EACCES", "stat {}/ is a directory"),
-    ("{}/fifo", "EACCES", "stat {}/fifo isn't a regular file"),
-])
+@pytest.mark.parametrize(
+    ("name", "error", "says"),
+    [
+        ("no-such", "ENOENT", 'exec: "no-such": executable file not found in $PATH'),
+        ("", "ENOENT", 'exec: "": executable file not found in $PATH'),
+        ("text", "EACCES", 'exec: "text": not an executable file'),
+        ("{}/text", "EACCES", "stat {}/text isn't executable"),
+        ("{}/no-such", "ENOENT", "stat {}/no-such"),
+        ("{}/text/below", "ENOTDIR", "stat {}/text/below"),
+        ("{}/", "EACCES", "stat {}/ is a directory"),
+        ("{}/fifo", "EACCES", "stat {}/fifo isn't a regular file"),
+    ],
+)
 def test_a_program_that_cant_be_executed(tmp_path: Path, name: str, error: str, says: str) -> None:
     (tmp_path / "text").write_text("text")
     os.mkfifo(tmp_path / "fifo")
@@ -233,11 +248,13 @@ def test_the_working_directory_is_made_on_the_first_try_only(tmp_path: Path) -> 
 
 
 def test_umask_and_limits() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     wanted = min(hard, 200) if hard != resource.RLIM_INFINITY else 200
     limit = step("rlimit", resource=resource.RLIMIT_NOFILE, soft=wanted - 1, hard=wanted)
-    assert shell("umask; ulimit -Sn; ulimit -Hn", step("umask", mask=0o27), limit) \
-        == (0, f"0027\n{wanted - 1}\n{wanted}\n")
+    assert shell("umask; ulimit -Sn; ulimit -Hn", step("umask", mask=0o27), limit) == (
+        0,
+        f"0027\n{wanted - 1}\n{wanted}\n",
+    )
     unlimited = step("rlimit", resource=resource.RLIMIT_FSIZE, soft=-1, hard=-1)
     if resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY:
         assert shell("ulimit -f", unlimited) == (0, "unlimited\n")
@@ -274,19 +291,22 @@ def test_descriptors_are_closed_on_exec_only() -> None:
     try:
         kept = output_of([step("close_descriptors", first=write + 1), *listing], pass_fds=(read, write))[1]
         closed = output_of([step("close_descriptors", first=3), *listing], pass_fds=(read, write))[1]
-        failed = failure_of([step("close_descriptors", first=3), *program("/no/such")], pass_fds=(read, write))
+        failed = failure_of(
+            [step("close_descriptors", first=3), *program("/no/such")], pass_fds=(read, write)
+        )
     finally:
         os.close(read)
         os.close(write)
     assert {str(read), str(write)} <= set(kept.split())
-    assert len(closed.split()) == 4         # the streams, and ls's own
+    assert len(closed.split()) == 4  # the streams, and ls's own
     assert failed[2] == "stat /no/such"
 
 
 # ------------------------------------------------------------------- privileges it can give up
 
+
 def test_no_new_privileges_and_dumpable() -> None:
-    status, output = output_of([step("no_new_privileges"), *program("grep", "NoNewPrivs", "/proc/self/status")])
+    _, output = output_of([step("no_new_privileges"), *program("grep", "NoNewPrivs", "/proc/self/status")])
     assert output.split() == ["NoNewPrivs:", "1"]
 
 
@@ -305,7 +325,10 @@ def bpf(*instructions: tuple[int, int, int, int]) -> bytes:
 
 RET, LOAD, EQUAL = 0x06, 0x20, 0x15
 ALLOW, ERRNO, NOTIFY = 0x7FFF0000, 0x00050000, 0x7FC00000
-NUMBERS = {"x86_64": {"execve": 59, "sync": 162, "write": 1}, "aarch64": {"execve": 221, "sync": 81, "write": 64}}
+NUMBERS = {
+    "x86_64": {"execve": 59, "sync": 162, "write": 1},
+    "aarch64": {"execve": 221, "sync": 81, "write": 64},
+}
 CALLS = NUMBERS[os.uname().machine]
 
 
@@ -317,8 +340,11 @@ def all_but(action: int, *calls: str) -> bytes:
 
 
 def test_a_filter_is_loaded() -> None:
-    steps = [step("no_new_privileges"), step("seccomp", filter=all_but(ERRNO | 1, "sync")),
-             *program("sh", "-c", "sync; grep -w Seccomp /proc/self/status")]
+    steps = [
+        step("no_new_privileges"),
+        step("seccomp", filter=all_but(ERRNO | 1, "sync")),
+        *program("sh", "-c", "sync; grep -w Seccomp /proc/self/status"),
+    ]
     assert output_of(steps, stderr=subprocess.DEVNULL)[1].split() == ["Seccomp:", "2"]
 
 
@@ -328,23 +354,30 @@ def test_a_wrong_filter_is_refused(filter: bytes) -> None:
     assert (name, error) == ("seccomp", "EINVAL")
 
 
-@pytest.mark.parametrize("binary", ["static"], indirect=True)     # sanitizers make calls of their own
+@pytest.mark.parametrize("binary", ["static"], indirect=True)  # sanitizers make calls of their own
 def test_only_execve_follows_the_filter() -> None:
     """A filter that permits nothing else lets the executor go all the way."""
     filter = bpf((LOAD, 0, 0, 0), (EQUAL, 0, 1, CALLS["execve"]), (RET, 0, 0, ALLOW), (RET, 0, 0, 0x80000000))
-    steps = [step("no_new_privileges"), step("find_program", name="true", search=["/bin"]),
-             step("seccomp", filter=filter), step("execute", argv=["true"], env=[], home_of=0)]
+    steps = [
+        step("no_new_privileges"),
+        step("find_program", name="true", search=["/bin"]),
+        step("seccomp", filter=filter),
+        step("execute", argv=["true"], env=[], home_of=0),
+    ]
     with running(steps) as run:
         run.expect_end()
-        assert run.wait() == -signal.SIGSYS     # of the program's first call, so it was executed
+        assert run.wait() == -signal.SIGSYS  # of the program's first call, so it was executed
 
 
 @pytest.mark.parametrize("notified", [(), ("sync",), ("write",)])
 def test_the_listener_of_a_filter_goes_to_the_runtime(notified: tuple[str, ...]) -> None:
     """Even when the call is notified of that a report is made with."""
-    steps = [step("no_new_privileges"), step("find_program", name="true", search=["/bin"]),
-             step("seccomp", filter=all_but(NOTIFY, *notified), flags=1 << 3),
-             step("execute", argv=["true"], env=[], home_of=-1)]
+    steps = [
+        step("no_new_privileges"),
+        step("find_program", name="true", search=["/bin"]),
+        step("seccomp", filter=all_but(NOTIFY, *notified), flags=1 << 3),
+        step("execute", argv=["true"], env=[], home_of=-1),
+    ]
     with running(steps) as run:
         report = run.expect(driver.DESCRIPTOR)
         assert report.value == 2
@@ -361,7 +394,11 @@ def test_a_filter_with_a_listener_that_is_refused_is_reported() -> None:
 
 
 def test_without_an_answer_for_the_listener_it_ends() -> None:
-    steps = [step("no_new_privileges"), step("seccomp", filter=all_but(NOTIFY), flags=1 << 3), *program("true")]
+    steps = [
+        step("no_new_privileges"),
+        step("seccomp", filter=all_but(NOTIFY), flags=1 << 3),
+        *program("true"),
+    ]
     with running(steps) as run:
         os.close(run.expect(driver.DESCRIPTOR).descriptor)
         run.control.close()
@@ -370,13 +407,18 @@ def test_without_an_answer_for_the_listener_it_ends() -> None:
 
 # ------------------------------------------------------------------- scheduling
 
+
 def test_affinity_priority_and_personality() -> None:
     cpu = min(os.sched_getaffinity(0))
     mask = bytearray(cpu // 8 + 1)
     mask[cpu // 8] |= 1 << cpu % 8
     show = program("sh", "-c", "grep Cpus_allowed_list /proc/self/status; cat /proc/self/personality; ionice")
-    steps = [step("affinity", mask=bytes(mask)), step("personality", persona=0x0008),
-             step("io_priority", priority=2 << 13 | 6), *show]
+    steps = [
+        step("affinity", mask=bytes(mask)),
+        step("personality", persona=0x0008),
+        step("io_priority", priority=2 << 13 | 6),
+        *show,
+    ]
     output = output_of(steps)[1].split()
     assert output == ["Cpus_allowed_list:", str(cpu), "00000008", "best-effort:", "prio", "6"]
 
@@ -392,7 +434,7 @@ def test_an_empty_affinity_is_every_cpu() -> None:
 
 
 def test_scheduler_and_memory_policy() -> None:
-    attributes = struct.pack("<IIQiIQQQ", 48, 3, 0, 5, 0, 0, 0, 0)      # SCHED_BATCH, nice 5
+    attributes = struct.pack("<IIQiIQQQ", 48, 3, 0, 5, 0, 0, 0, 0)  # SCHED_BATCH, nice 5
     show = program("sh", "-c", "chrt -p $$ | head -1; nice; head -1 /proc/self/numa_maps")
     steps = [step("scheduler", attributes=attributes), step("memory_policy", mode=2, nodes=b"\1"), *show]
     output = output_of(steps)[1].splitlines()
