@@ -32,3 +32,7 @@ int shim_prctl(int option, unsigned long value);
 
 /* signalfd(2) for every signal; the caller has blocked them. */
 int shim_signal_fd(void);
+
+/* Makes an eBPF program of type CGROUP_DEVICE the only one that is attached to a cgroup v2
+ * directory; with size 0 none is. */
+int shim_set_device_filter(int cgroup, const char *instructions, size_t size);

@@ -1,4 +1,4 @@
-"""Device rules: config's list, with the defaults, as v1's allow and deny lists.
+"""Device rules: config's list with the defaults, and the allow and deny lists that v1 makes of it.
 
 The rules are ordered and the last one that matches decides (config-linux.md, Allowed Device list). v1
 keeps something poorer: one default and a set of exceptions to it, each with access letters. What can't
@@ -87,6 +87,16 @@ def _number(entry: dict[str, object], name: str, pointer: str) -> int:
     if not isinstance(value, int) or not 0 <= value < 2**32:
         raise Error(f"{value!r} is no device number", code="invalid-config", pointer=f"{pointer}/{name}")
     return value
+
+
+def allow_all(ordered: list[Rule]) -> bool:
+    """Whether nothing is denied in the end."""
+    for rule in reversed(ordered):
+        if not rule.allow:
+            return False
+        if rule.kind == "a":
+            return True
+    return False
 
 
 class List:

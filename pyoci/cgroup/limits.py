@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import EINVAL, ENOENT
 
-from pyoci.cgroup import UNIFIED, files, resources
+from pyoci.cgroup import UNIFIED, devices, files, resources
 from pyoci.errors import Error
 
 TYPE_CHECKING = False
@@ -27,12 +27,18 @@ def apply(manager: Manager, wanted: dict[str, Any], pointer: str) -> None:
                         code="not-supported", pointer=f"{pointer}/{section}")
 
 
-def restrict_devices(manager: Manager, rules: list[dict[str, Any]] | None, pointer: str) -> None:
-    """Puts device rules in force. Error if a rule can't be; none asked for needs no controller."""
-    path = manager.paths().get("devices")
-    if path is not None:
-        make_writes(resources.device_writes(rules, pointer), {"devices": path})
-    elif rules and any(not rule["allow"] for rule in rules):
+def restrict_devices(manager: Manager, entries: list[dict[str, Any]] | None, pointer: str) -> None:
+    """Puts device rules in force. Error if a rule can't be; without one no cgroup is needed."""
+    paths = manager.paths()
+    if "devices" in paths:
+        make_writes(resources.device_writes(entries, pointer), paths)
+        return
+    rules = devices.rules(entries, f"{pointer}/devices")
+    if UNIFIED in paths:
+        from pyoci.cgroup import device_filter
+
+        device_filter.attach(paths[UNIFIED], rules, f"{pointer}/devices")
+    elif entries and not devices.allow_all(rules):
         raise Error("no cgroup hierarchy that could enforce device rules is mounted",
                     code="not-supported", pointer=f"{pointer}/devices")
 

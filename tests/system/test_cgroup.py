@@ -52,7 +52,8 @@ def start() -> Iterator[Start]:
 
     def begin(script: str = "exec sleep 1000", group: Manager | None = None) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            ["sh", "-c", f"read x; {script}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            ["sh", "-c", f"read x; {script}"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         started.append(process)
         if group:
@@ -209,9 +210,10 @@ def test_memory_beyond_the_limit_kills(group: Manager, start: Start) -> None:
 def test_a_memory_limit_below_what_is_used_is_refused_by_name(group: Manager, start: Start) -> None:
     start(f"exec {sys.executable} -c 'import time; x = bytearray(20 << 20); time.sleep(1000)'", group)
     eventually(lambda: int(value(group, "memory", "memory.usage_in_bytes")) > 20 << 20)
-    with pytest.raises(Error, match=r"refused '65536' for memory\.limit_in_bytes in /.*: device or resource busy") as e:
+    refusal = r"refused '65536' for memory\.limit_in_bytes in /.*: device or resource busy"
+    with pytest.raises(Error, match=refusal) as caught:
         group.update({"memory": {"limit": 65536}})
-    assert (e.value.pointer, e.value.errno) == ("/linux/resources/memory/limit", EBUSY)
+    assert (caught.value.pointer, caught.value.errno) == ("/linux/resources/memory/limit", EBUSY)
 
 
 @mounted("memory")
@@ -251,7 +253,7 @@ def test_a_quota_throttles(group: Manager, start: Start) -> None:
 
 @mounted("cpu")
 def test_a_quota_the_kernel_finds_invalid(group: Manager) -> None:
-    with pytest.raises(Error, match="'3' for cpu.cfs_quota_us") as caught:
+    with pytest.raises(Error, match=r"'3' for cpu\.cfs_quota_us") as caught:
         group.set({"cpu": {"quota": 3}})
     assert (caught.value.pointer, caught.value.errno) == ("/linux/resources/cpu/quota", EINVAL)
 
