@@ -58,8 +58,8 @@ def test_migration_is_begun_by_a_process_of_its_own(arguments: list[str], tmp_pa
     opened = next(call for call in helper if call.startswith("openat("))
     assert re.fullmatch(r'openat\(AT_FDCWD, "/proc/self/cgroup", .*\) = 0', opened)
     written = [call for call in helper if call.startswith("write(")]
-    assert len(written) == 1
-    assert re.fullmatch(r'write\(\d, "0", 1\) += 1', written[0])
+    assert written != []
+    assert [call for call in written if not re.fullmatch(r'write\(\d, "0", 1\) += 1', call)] == []
     assert helper[-1].startswith("+++ exited with 0")
 
 
