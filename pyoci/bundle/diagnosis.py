@@ -144,9 +144,10 @@ class _Reader:
         start = self.at
         if self.text[start : start + 1] != '"':
             self._fail(f"{self._found()} was found; {wanted} would do{self._remark()}")
+        self.path.pop()  # a fault of the name is one of the object
         name = self._string()
         names = self.names[-1]
-        self.path[-1] = name
+        self.path.append(name)
         if names is not None:
             if name in names:
                 self.at = start

@@ -83,12 +83,17 @@ FULL: dict[str, Any] = {
         "uidMappings": IDS,
         "gidMappings": IDS,
         "timeOffsets": {"boottime": {"secs": -1, "nanosecs": 5}, "monotonic": {"secs": 3}},
-        "devices": [{"type": "c", "path": "/dev/x", "major": 1, "minor": 3, "fileMode": 438, "uid": 0, "gid": 0}],
+        "devices": [
+            {"type": "c", "path": "/dev/x", "major": 1, "minor": 3, "fileMode": 438, "uid": 0, "gid": 0}
+        ],
         "netDevices": {"eth0": {"name": "inside0"}, "eth1": {}},
         "cgroupsPath": "/group",
         "resources": {
             "unified": {"memory.high": "1000000"},
-            "devices": [{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "access": "rw", **DEVICE}],
+            "devices": [
+                {"allow": False, "access": "rwm"},
+                {"allow": True, "type": "c", "access": "rw", **DEVICE},
+            ],
             "memory": {
                 "limit": 1000,
                 "reservation": 900,
