@@ -57,8 +57,10 @@ static const char *command_of(int argc, char **argv)
         if (argv[i][0] != '-')
             return argv[i];
         for (size_t flag = 0; flag < sizeof(valued) / sizeof(*valued); flag++)
-            if (strcmp(argv[i], valued[flag]) == 0)
-                i++;
+            if (strcmp(argv[i], valued[flag]) == 0) {
+                i++; /* past its value, or the end */
+                break;
+            }
     }
     return "";
 }
