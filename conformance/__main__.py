@@ -20,9 +20,15 @@ from conformance.suite import Suite, requirements
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m conformance", description=__doc__)
     parser.add_argument("--runtime", metavar="PATH", help="the runtime to try, requirement by requirement")
-    parser.add_argument("--compare", metavar="PATH", nargs="+", help="runtimes to run side by side (with --runtime)")
     parser.add_argument(
-        "--only", metavar="NAME", action="append", default=[], help="part of a requirement's, or a bundle's, name"
+        "--compare", metavar="PATH", nargs="+", help="runtimes to run side by side (with --runtime)"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="part of a requirement's, or a bundle's, name",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
     parser.add_argument("--list", action="store_true", help="the requirements, without trying them")
@@ -32,7 +38,11 @@ def arguments() -> argparse.Namespace:
 def show_list(only: list[str], as_json: bool) -> None:
     chosen = requirements(only)
     if as_json:
-        print(json.dumps([{"name": r.name, "section": r.section, "level": r.level, "text": r.text} for r in chosen]))
+        print(
+            json.dumps(
+                [{"name": r.name, "section": r.section, "level": r.level, "text": r.text} for r in chosen]
+            )
+        )
         return
     for one in chosen:
         print(f"{one.level:6} {one.name}  [{one.section}]\n       {one.text}")

@@ -16,14 +16,16 @@ ASKED = [
     word
     for path in (
         "/", "/bin", "/etc/passwd", "/proc", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sys",
-        "/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/proc/bus", "/sys", "/sys/firmware", "/sys/fs/cgroup",
-        "/dev", "/dev/null", "/dev/tty", "/dev/pts", "/dev/ptmx", "/dev/shm", "/dev/mqueue", "/dev/console",
-        "/dev/kmsg", "/tmp", "/work",
+        "/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/proc/bus", "/sys", "/sys/firmware",
+        "/sys/fs/cgroup", "/dev", "/dev/null", "/dev/tty", "/dev/pts", "/dev/ptmx", "/dev/shm", "/dev/mqueue",
+        "/dev/console", "/dev/kmsg", "/tmp", "/work",
     )
     for word in ("--path", path)
 ] + [
     word
-    for name in ("net.ipv4.ip_forward", "kernel.msgmax", "net.ipv4.ip_unprivileged_port_start", "kernel.domainname")
+    for name in (
+        "net.ipv4.ip_forward", "kernel.msgmax", "net.ipv4.ip_unprivileged_port_start", "kernel.domainname",
+    )
     for word in ("--sysctl", name)
 ]  # fmt: skip
 
@@ -48,14 +50,16 @@ def options(world: World) -> Container:
         "effective": ["CAP_KILL"], "inheritable": ["CAP_KILL"], "ambient": ["CAP_KILL"],
     }  # fmt: skip
     process["rlimits"] += [
-        {"type": "RLIMIT_CORE", "soft": 0, "hard": 4096}, {"type": "RLIMIT_FSIZE", "soft": 1 << 30, "hard": 1 << 31},
+        {"type": "RLIMIT_CORE", "soft": 0, "hard": 4096},
+        {"type": "RLIMIT_FSIZE", "soft": 1 << 30, "hard": 1 << 31},
         {"type": "RLIMIT_NPROC", "soft": 100, "hard": 200},
     ]  # fmt: skip
     config["mounts"] += [
         {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs",
          "options": ["nosuid", "nodev", "noexec", "noatime", "mode=1777", "size=1m"]},
         {"destination": "/work/etc", "type": "bind", "source": "/etc", "options": ["rbind", "ro", "nosuid"]},
-        {"destination": "/work/file", "type": "bind", "source": "/etc/hostname", "options": ["bind", "rprivate"]},
+        {"destination": "/work/file", "type": "bind", "source": "/etc/hostname",
+         "options": ["bind", "rprivate"]},
         {"destination": "/work/new/deep", "type": "tmpfs", "source": "none", "options": ["ro"]},
     ]  # fmt: skip
     linux = config["linux"]

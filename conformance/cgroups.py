@@ -1,4 +1,4 @@
-"""The host's cgroup hierarchies of both versions: where they are, what is in them, what a limit's value is."""
+"""The host's cgroup hierarchies of both versions: where they are, what is in them, what a limit is."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def facts(case: str, world: World) -> dict[str, object]:
 
 
 def differing(case: str, seen: dict[str, dict[str, object]]) -> Iterator[Difference]:
-    """Facts that are not the same for all runtimes. Where one failed altogether, that is the only difference."""
+    """Facts that are not the same for all runtimes; of one that failed altogether, only that."""
     failed = {name: found["failure"] for name, found in seen.items() if "failure" in found}
     if failed:
         yield Difference(case, "failure", {name: failed.get(name, ABSENT) for name in seen})
@@ -98,7 +98,7 @@ def applies(one: Explanation, difference: Difference, kind: str) -> bool:
 
 
 def explain(difference: Difference, kinds: dict[str, str], used: set[Explanation]) -> None:
-    """Give the difference its reasons: explanations of some runtimes' values that leave the others agreeing."""
+    """Give the difference its reasons: explanations of runtimes' values that leave the others agreeing."""
     explanations = {
         name: next((one for one in EXPLAINED if applies(one, difference, kinds[name])), None)
         for name in difference.values
@@ -118,7 +118,9 @@ def compare(runtimes: list[Runtime], template: Path, scratch: Path, only: list[s
         if only and not any(part in case for part in only):
             continue
         token = f"cf{secrets.token_hex(3)}"
-        seen = {r.label: facts(case, World(r, template, scratch / f"compare-{case}", token)) for r in runtimes}
+        seen = {
+            r.label: facts(case, World(r, template, scratch / f"compare-{case}", token)) for r in runtimes
+        }
         result.sizes[case] = max(map(len, seen.values()))
         for difference in differing(case, seen):
             explain(difference, kinds, result.used)
@@ -148,7 +150,8 @@ class Comparison:
             "runtimes": self.runtimes,
             "facts": self.sizes,
             "differences": [
-                {"case": d.case, "fact": d.fact, "values": d.values, "reasons": d.reasons} for d in self.differences
+                {"case": d.case, "fact": d.fact, "values": d.values, "reasons": d.reasons}
+                for d in self.differences
             ],
             "stale": [f"{one.runtime}: {one.case}: {one.fact}" for one in self.stale],
         }
@@ -158,7 +161,8 @@ class Comparison:
         for case, size in self.sizes.items():
             own = [d for d in self.differences if d.case == case]
             unknown = [d for d in own if not d.explained]
-            yield f"{case}: {size} facts, {len(own) - len(unknown)} differ for known reasons, {len(unknown)} unexplained"
+            known = len(own) - len(unknown)
+            yield f"{case}: {size} facts, {known} differ for known reasons, {len(unknown)} unexplained"
             for difference in unknown:
                 yield f"  {difference.fact}"
                 yield from (f"    {name:8} {value!r}" for name, value in difference.values.items())

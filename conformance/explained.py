@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a runtime's facts that match `fact` (fnmatch, in cases that match `case`) differ from the others'."""
+    """Why a runtime's facts that match `fact` (fnmatch; in cases that match `case`) differ from others'."""
 
     runtime: str
     fact: str
@@ -22,17 +22,18 @@ def _each(runtime: str, reason: str, *facts: str, case: str = "*") -> list[Expla
 _RUNC = [
     *_each("runc", "tells the version of the specification it was built with", "state ociVersion"),
     *_each("runc", "1.1.5 is older than domainname (spec 1.1)", "domainname", "sysctl kernel.domainname"),
-    *_each("runc", "1.1.5 allows every container /dev/net/tun (10:200); later versions don't", "limits devices"),
-    *_each("runc", "1.1.5 takes a pids limit of 0 for none; spec 1.3 says 0 is 0 and -1 none", "limits pids.limit"),
+    *_each("runc", "1.1.5 allows every container /dev/net/tun (10:200), later ones don't", "limits devices"),
+    *_each("runc", "1.1.5 takes a pids limit of 0 for none; since spec 1.3, 0 is 0", "limits pids.limit"),
+    *_each("runc", "mounts the cgroup hierarchies in the host's order", "mounts order", case="docker"),
     *_each("runc", "mounts while its own group is still one that has no id in the user namespace",
            "dev mqueue gid", "paths /dev/mqueue gid", case="userns"),
     *_each(
-        "runc", "1.1.5 applies `ro` to the mount alone, not to the new file system", "mounts /work/new/deep super"
+        "runc", "1.1.5 applies `ro` to the mount, not to the new file system", "mounts /work/new/deep super"
     ),
     *_each(
-        "runc", "1.1.5 leaves the tmpfs over the cgroup hierarchies writable in spite of `ro`, and gives it another mode",
-        "mounts /sys/fs/cgroup options", "paths /sys/fs/cgroup filesystem_readonly", "paths /sys/fs/cgroup mode",
-        "paths /sys/fs/cgroup write_errno",
+        "runc", "1.1.5 leaves the tmpfs over the cgroup hierarchies writable in spite of `ro`",
+        "mounts /sys/fs/cgroup options", "paths /sys/fs/cgroup filesystem_readonly",
+        "paths /sys/fs/cgroup mode", "paths /sys/fs/cgroup write_errno",
     ),
 ]  # fmt: skip
 
@@ -41,11 +42,12 @@ _MASKED_DIRECTORIES = ("/proc/acpi", "/sys/firmware")
 
 _CRUN = [
     *_each("crun", "tells the version of the specification it was built with", "state ociVersion"),
-    *_each("crun", "sees no unified hierarchy: it is run without, as it refuses a hybrid layout", "cgroup unified"),
-    *_each("crun", "makes /dev/core, which is no link of the specification's", "dev core", "paths /dev entries"),
+    *_each("crun", "is run without the unified hierarchy, as it refuses a hybrid layout", "cgroup unified"),
+    *_each("crun", "makes /dev/core, which no specification has", "dev core", "paths /dev entries"),
     *_each("crun", "allows every container 5:1, the host's console", "limits devices"),
     *_each("crun", "masks with the host's /dev/null, read-only, not with the container's",
-           *(f"mounts {path} {key}" for path in _MASKED_FILES for key in ("options", "source", "super", "type")),
+           *(f"mounts {path} {key}" for path in _MASKED_FILES
+             for key in ("options", "source", "super", "type")),
            *(f"paths {path} filesystem_readonly" for path in _MASKED_FILES)),
     *_each("crun", "masks directories with a tmpfs of size 0, not with a read-only one",
            *(f"mounts {path} super" for path in _MASKED_DIRECTORIES)),
@@ -55,11 +57,11 @@ _CRUN = [
            *(f"mounts {path} options" for path in ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"))),
     *_each("crun", "applies `ro` to the mount alone, not to the new file system",
            "mounts /sys super", "mounts /work/new/deep super"),
-    *_each("crun", "names the session keyring otherwise and gives it fewer rights", "session_keyring description"),
+    *_each("crun", "names the session keyring otherwise, with fewer rights", "session_keyring description"),
     *_each("crun", "gives the container's /dev/null to its user",
            "dev null uid", "dev null gid", "paths /dev/null uid", "paths /dev/null gid"),
-    *_each("crun", "1.8.1 takes a pids limit of 0 for none; spec 1.3 says 0 is 0 and -1 none", "limits pids.limit"),
-    *_each("crun", "makes the tmpfs over the cgroup hierarchies otherwise: writable in spite of `ro`, with aliases",
+    *_each("crun", "1.8.1 takes a pids limit of 0 for none; since spec 1.3, 0 is 0", "limits pids.limit"),
+    *_each("crun", "leaves the tmpfs over the cgroup hierarchies writable in spite of `ro`",
            "mounts /sys/fs/cgroup *", "paths /sys/fs/cgroup *"),
     *_each("crun", "binds the default devices with nosuid and noexec",
            *(f"mounts /dev/{name} options" for name in ("null", "zero", "full", "tty", "random", "urandom")),
@@ -67,4 +69,9 @@ _CRUN = [
     *_each("crun", "binds the console without nosuid and noexec", "mounts /dev/console options"),
 ]  # fmt: skip
 
-EXPLAINED: tuple[Explanation, ...] = (*_RUNC, *_CRUN)
+_PYOCI = [
+    *_each("pyoci", "masks directories with a tmpfs that is nosuid, nodev and noexec, too",
+           *(f"mounts {path} options" for path in _MASKED_DIRECTORIES)),
+]  # fmt: skip
+
+EXPLAINED: tuple[Explanation, ...] = (*_RUNC, *_CRUN, *_PYOCI)

@@ -1,4 +1,4 @@
-"""config.md#root and #mounts, and the file system parts of config-linux.md: what is where, and may be changed."""
+"""config.md#root and #mounts, and config-linux.md where it is about files: what is where."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def view_with_mounts(world: World, *mounts: dict[str, Any], ask: tuple[str, ...]
 
 @requirement(ROOT)
 def root_is_the_rootfs(world: World) -> None:
-    """The container's root is root.path, relative to the bundle or absolute, and the host's isn't to be seen."""
+    """The container's root is root.path, relative to the bundle or absolute, and nothing of the host's."""
     container = world.container()
     (container.rootfs / "work/here").write_text("in the root")
     view = container.view("--path", "/work/here", "--path", str(container.directory))
@@ -122,7 +122,9 @@ def mounts_are_made_in_the_listed_order(world: World) -> None:
     equal(view["paths"]["/work/file"].get("content"), "first", "the earlier mount")
 
     view = view_with_mounts(world, inner_bind, outer_bind, ask=("/work/inner/file",))
-    equal(view["paths"]["/work/inner/file"]["errno"], errno.ENOENT, "errno of a mount that a later one covers")
+    equal(
+        view["paths"]["/work/inner/file"]["errno"], errno.ENOENT, "errno of a mount that a later one covers"
+    )
 
     twice = (mount("/work", "bind", str(first), "bind"), mount("/work", "bind", str(second), "bind"))
     view = view_with_mounts(world, *twice, ask=("/work/file",))
@@ -137,10 +139,12 @@ def mounts_are_made_in_the_listed_order(world: World) -> None:
 )
 def mounts_of_the_usual_kinds(world: World) -> None:
     """proc, sysfs, tmpfs, devpts and mqueue are mounted, with the data options given."""
-    view = view_with_mounts(world, mount("/work", "tmpfs", "tmpfs", "size=64k", "mode=1701", "uid=7"), ask=("/work",))
+    view = view_with_mounts(
+        world, mount("/work", "tmpfs", "tmpfs", "size=64k", "mode=1701", "uid=7"), ask=("/work",)
+    )
     for point, kind in (
-        ("/proc", "proc"), ("/sys", "sysfs"), ("/dev", "tmpfs"), ("/dev/pts", "devpts"), ("/dev/shm", "tmpfs"),
-        ("/dev/mqueue", "mqueue"), ("/work", "tmpfs"),
+        ("/proc", "proc"), ("/sys", "sysfs"), ("/dev", "tmpfs"), ("/dev/pts", "devpts"),
+        ("/dev/shm", "tmpfs"), ("/dev/mqueue", "mqueue"), ("/work", "tmpfs"),
     ):  # fmt: skip
         equal(at(view, point)["type"], kind, f"type of {point}")
     check("size=64k" in at(view, "/work")["super"].split(","), f"super options {at(view, '/work')['super']}")
@@ -212,7 +216,9 @@ def bind_shows_the_source(world: World) -> None:
     )
     equal(view["paths"]["/work/file"].get("content"), "of the source", "file in the directory")
     equal(view["paths"]["/etc/group"].get("content"), "of the source", "file bound to a file")
-    equal([view["paths"][path]["write_errno"] for path in ("/work", "/etc/group")], [0, 0], "errno of writing")
+    equal(
+        [view["paths"][path]["write_errno"] for path in ("/work", "/etc/group")], [0, 0], "errno of writing"
+    )
 
 
 @requirement(MOUNTS)
@@ -236,7 +242,9 @@ def bind_is_not_recursive_and_rbind_is(world: World) -> None:
         raise Skip("nothing is mounted below /dev on this machine")
     name = inner.removeprefix("/dev/")
     view = view_with_mounts(world, mount("/work", "bind", "/dev", "bind"))
-    equal([m["point"] for m in view["mounts"] if m["point"].startswith("/work")], ["/work"], "mounts with bind")
+    equal(
+        [m["point"] for m in view["mounts"] if m["point"].startswith("/work")], ["/work"], "mounts with bind"
+    )
     view = view_with_mounts(world, mount("/work", "bind", "/dev", "rbind"))
     check(f"/work/{name}" in [m["point"] for m in view["mounts"]], f"rbind of /dev does not show /dev/{name}")
 
@@ -246,7 +254,9 @@ def bind_readonly_is_read_only(world: World) -> None:
     """`ro` makes a bind mount read-only, and the source stays writable on the host."""
     source = bind_source(world)
     for kind in ("bind", "rbind"):
-        view = view_with_mounts(world, mount("/work", "bind", str(source), kind, "ro"), ask=("/work", "/work/file"))
+        view = view_with_mounts(
+            world, mount("/work", "bind", str(source), kind, "ro"), ask=("/work", "/work/file")
+        )
         for path in ("/work", "/work/file"):
             equal(view["paths"][path]["write_errno"], errno.EROFS, f"errno of writing to {path} ({kind})")
     (source / "file").write_text("the host writes")
@@ -265,22 +275,30 @@ def bind_of_missing_source_is_an_error(world: World) -> None:
 # ---------------------------------------------------------------- mount options
 
 
+_KEEPS = {"crun": "1.8.1 does not take back what an earlier option said"}
+_HANDS_ON = "hands it to the file system, which knows no such option"
 # Options that Debian's runtimes have otherwise than the specification.
 OPTION_DEVIATIONS = {
-    "defaults": {"runc": "1.1.5 hands it to the file system, which knows no such option"},
-    **dict.fromkeys(
-        ("suid", "dev", "exec", "atime", "diratime", "async"),
-        {"crun": "1.8.1 does not take back what an earlier option said"},
-    ),
-    **dict.fromkeys(
-        ("silent", "loud", "iversion", "noiversion", "nosymfollow", "symfollow"),
-        {"crun": "1.8.1 hands it to the file system, which knows no such option"},
-    ),
-    "rnoatime": {"crun": "1.8.1 sets the access time's mode without clearing the old one, which the kernel refuses"},
+    "defaults": {"runc": f"1.1.5 {_HANDS_ON}"},
+    "suid": _KEEPS,
+    "dev": _KEEPS,
+    "exec": _KEEPS,
+    "atime": _KEEPS,
+    "diratime": _KEEPS,
+    "async": _KEEPS,
+    **{
+        option: {"crun": f"1.8.1 {_HANDS_ON}"}
+        for option in ("silent", "loud", "iversion", "noiversion", "nosymfollow", "symfollow")
+    },
+    "rnoatime": {
+        "crun": "1.8.1 sets the access time's mode without clearing the old, which the kernel refuses"
+    },
 }
 
 
-def option_requirement(option: str, level: str, expected: str | None, unexpected: str | None, *base: str) -> None:
+def option_requirement(
+    option: str, level: str, expected: str | None, unexpected: str | None, *base: str
+) -> None:
     """Register the requirement that a mount option has its effect on a tmpfs's mount flags."""
 
     def test(world: World) -> None:
@@ -336,7 +354,10 @@ def option_propagation_is_set(world: World) -> None:
 def option_remount_changes_flags(world: World) -> None:
     """`remount` changes an earlier mount."""
     view = view_with_mounts(
-        world, mount("/work", "tmpfs", "tmpfs"), mount("/work", "tmpfs", "tmpfs", "remount", "ro"), ask=("/work",)
+        world,
+        mount("/work", "tmpfs", "tmpfs"),
+        mount("/work", "tmpfs", "tmpfs", "remount", "ro"),
+        ask=("/work",),
     )
     equal(view["paths"]["/work"]["write_errno"], errno.EROFS, "errno of writing")
 
@@ -375,7 +396,9 @@ def default_devices_are_there(world: World) -> None:
         equal((found.get("type"), found.get("device")), ("character", device), f"/dev/{name}")
         if name != "tty":
             equal(view["paths"][f"/dev/{name}"]["read_errno"], 0, f"errno of reading /dev/{name}")
-            equal(view["paths"][f"/dev/{name}"]["write_errno"], 0, f"errno of opening /dev/{name} for writing")
+            equal(
+                view["paths"][f"/dev/{name}"]["write_errno"], 0, f"errno of opening /dev/{name} for writing"
+            )
 
 
 @requirement(DEFAULT_DEVICES)
@@ -398,7 +421,9 @@ def default_ptmx_is_of_the_containers_devpts(world: World) -> None:
         check(found["target"] in ("pts/ptmx", "/dev/pts/ptmx"), f"/dev/ptmx leads to {found['target']!r}")
     else:
         equal((found["type"], found.get("device")), ("character", "5:2"), "/dev/ptmx")
-    equal(found["read_errno"] in (0, errno.EAGAIN), True, f"errno of reading /dev/ptmx ({found['read_errno']})")
+    equal(
+        found["read_errno"] in (0, errno.EAGAIN), True, f"errno of reading /dev/ptmx ({found['read_errno']})"
+    )
 
 
 @requirement("runtime-linux.md#dev-symbolic-links")
@@ -499,7 +524,7 @@ def masked_paths_cannot_be_written(world: World) -> None:
 
 @requirement("config-linux.md#readonly-paths")
 def readonly_paths_cannot_be_written(world: World) -> None:
-    """A read-only path can be read and not written to, all below it included; what isn't there is no error."""
+    """A read-only path can be read and not written to, nor what is below; what isn't there is no error."""
     container = world.container()
     fixture(container)
     container.config["linux"]["readonlyPaths"] += ["/work/one", "/work/plain", "/work/none"]
@@ -533,7 +558,9 @@ def masked_path_through_a_link_stays_inside(world: World) -> None:
 def cgroup_mount_shows_the_containers_cgroup(world: World) -> None:
     """A mount of type `cgroup` shows the container's own cgroup; `ro` makes it read-only."""
     container = world.container()
-    container.config["mounts"].append(mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "ro"))
+    container.config["mounts"].append(
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "ro")
+    )
     first = "/sys/fs/cgroup/pids" if "pids" in cgroups.hierarchies() else "/sys/fs/cgroup"
     view = container.view("--path", f"{first}/cgroup.procs", "--path", first)
     procs = view["paths"][f"{first}/cgroup.procs"]

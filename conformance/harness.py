@@ -48,7 +48,12 @@ class Container:
     def share(self) -> None:
         """Mount the shared directory in the container under the path it has outside."""
         self.config["mounts"].append(
-            {"destination": str(self.shared), "type": "bind", "source": str(self.shared), "options": ["rbind", "rw"]}
+            {
+                "destination": str(self.shared),
+                "type": "bind",
+                "source": str(self.shared),
+                "options": ["rbind", "rw"],
+            }
         )
 
     def add_hook(self, kind: str, label: str, *words: str, **properties: Any) -> None:
@@ -76,7 +81,9 @@ class Container:
             try:
                 call["state"] = json.loads(call["input"])
             except ValueError:
-                raise Violation(f"hook {call['hook']} got no JSON on standard input: {call['input']!r}") from None
+                raise Violation(
+                    f"hook {call['hook']} got no JSON on standard input: {call['input']!r}"
+                ) from None
         return calls
 
     # ------------------------------------------------------------------ commands
@@ -152,14 +159,18 @@ class Container:
             return dict(json.loads(text))
         except ValueError:
             errors = self.world.runtime.read(self.output.with_suffix(".err"))
-            raise Violation(f"the probe in the container printed no JSON: {text[:300]!r} {errors[:600]!r}") from None
+            raise Violation(
+                f"the probe in the container printed no JSON: {text[:300]!r} {errors[:600]!r}"
+            ) from None
 
     def holding(self, *words: str) -> Container:
         """A started container whose probe waits for signals (which are noted in `shared/signals`)."""
         self.share_once()
         self.run_probe("--no-report", "--signals", str(self.shared / "signals"), *words, "--hold")
         self.started()
-        check(host.until(lambda: "ready" in self.signals()), "the container's program did not run after start")
+        check(
+            host.until(lambda: "ready" in self.signals()), "the container's program did not run after start"
+        )
         return self
 
     def signals(self) -> list[str]:
@@ -227,6 +238,7 @@ class World:
 
     def leftovers(self) -> list[str]:
         """What is there now of containers that should be gone, without removing anything."""
+        self._settle()
         found = [host.describe(pid) for pid in self._strays() if host.alive(pid)]
         found += self.leftovers_mounts()
         found += [f"cgroup {path}" for path in cgroups.named(self.token)]
@@ -240,10 +252,13 @@ class World:
         known = {helper.pid for helper in self.helpers} | self.runtime.cells
         return [pid for pid in host.descendants(os.getpid()) if pid not in known]
 
+    def _settle(self) -> None:
+        """Give a runtime's own helpers the moment they may be behind its command."""
+        host.until(lambda: not any(map(host.alive, self._strays())), 0.5)
+
     def _processes(self) -> list[str]:
         """Descendants no one should have left; zombies are only the adopted ones' empty shells."""
-        # A runtime's own helpers may be a moment behind its command.
-        host.until(lambda: not [pid for pid in self._strays() if host.alive(pid)], 0.2)
+        self._settle()
         found = []
         for pid in self._strays():
             if host.alive(pid):

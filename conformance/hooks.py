@@ -188,7 +188,7 @@ def start_container_hook_runs_in_the_container(world: World) -> None:
 def hooks_get_the_state(world: World) -> None:
     """The state is passed to hooks on standard input: id, ociVersion, bundle, annotations, pid."""
     container = world.container()
-    container.config["annotations"] = {"org.example.key": "value \"quoted\""}
+    container.config["annotations"] = {"org.example.key": 'value "quoted"'}
     for kind in KINDS:
         container.add_hook(kind, kind)
     whole_life(container)
@@ -197,7 +197,9 @@ def hooks_get_the_state(world: World) -> None:
         assert isinstance(state, dict)
         equal(state.get("id"), container.id, f"id given to the {kind} hook")
         equal(state.get("bundle"), str(container.directory), f"bundle given to the {kind} hook")
-        equal(state.get("annotations"), container.config["annotations"], f"annotations given to the {kind} hook")
+        equal(
+            state.get("annotations"), container.config["annotations"], f"annotations given to the {kind} hook"
+        )
         check(state.get("ociVersion"), f"the {kind} hook is given no ociVersion")
         if kind in ("prestart", "createRuntime", "poststart"):
             equal(state.get("pid"), container.pid, f"pid given to the {kind} hook")
@@ -382,7 +384,8 @@ def failing_poststop_is_only_a_warning(world: World) -> None:
 
 
 @requirement(
-    "runtime.md#lifecycle", SHOULD,
+    "runtime.md#lifecycle",
+    SHOULD,
     deviations={
         "crun": "1.8.1 says nothing",
     },

@@ -36,7 +36,10 @@ def state_when_created(world: World) -> None:
     """The state of a created container has ociVersion, id, status `created`, pid and bundle."""
     container = world.container().created()
     state = container.state()
-    check(SEMVER.fullmatch(str(state.get("ociVersion"))), f"ociVersion is no version: {state.get('ociVersion')!r}")
+    check(
+        SEMVER.fullmatch(str(state.get("ociVersion"))),
+        f"ociVersion is no version: {state.get('ociVersion')!r}",
+    )
     equal(state.get("id"), container.id, "id")
     equal(state.get("status"), "created", "status")
     equal(state.get("bundle"), str(container.directory), "bundle")
@@ -83,7 +86,7 @@ def state_is_stopped_before_anyone_reaped_the_process(world: World) -> None:
 def state_has_the_annotations(world: World) -> None:
     """The state contains the annotations of the container."""
     container = world.container()
-    annotations = {"org.example.one": "1", "org.example.empty": "", "org.example.other": "två \"2\"\n"}
+    annotations = {"org.example.one": "1", "org.example.empty": "", "org.example.other": 'två "2"\n'}
     container.config["annotations"] = annotations
     container.created()
     equal(container.state().get("annotations"), annotations, "annotations")
@@ -509,7 +512,11 @@ def delete_spares_an_older_cgroup(world: World) -> None:
 @requirement("runtime.md#lifecycle")
 def exit_status_is_the_programs(world: World) -> None:
     """The process ends as the user's program does: with its status, or by the signal that ended it."""
-    for words, expected in ((("--exit", "0"), 0), (("--exit", "77"), 77), (("--kill-self", "11"), -signal.SIGSEGV)):
+    for words, expected in (
+        (("--exit", "0"), 0),
+        (("--exit", "77"), 77),
+        (("--kill-self", "11"), -signal.SIGSEGV),
+    ):
         container = world.container()
         container.run_probe("--no-report", *words)
         container.started()

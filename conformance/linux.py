@@ -23,8 +23,8 @@ NAMESPACES = "config-linux.md#namespaces"
 MAPPINGS = "config-linux.md#user-namespace-mappings"
 # The specification's name of a kind, and that of /proc/PID/ns.
 KINDS = {
-    "pid": "pid", "network": "net", "mount": "mnt", "ipc": "ipc", "uts": "uts", "user": "user", "cgroup": "cgroup",
-    "time": "time",
+    "pid": "pid", "network": "net", "mount": "mnt", "ipc": "ipc", "uts": "uts", "user": "user",
+    "cgroup": "cgroup", "time": "time",
 }  # fmt: skip
 SHIFT, COUNT = 100000, 65536
 
@@ -85,7 +85,10 @@ def new_namespace_requirement(kind: str) -> None:
 
     test.__name__ = f"namespace_{kind}_is_new"
     test.__doc__ = f"A new {kind} namespace is made where `namespaces` lists the type without a path."
-    older = {"runc": "1.1.5 is older than time namespaces (spec 1.1)", "crun": "1.8.1 fails to make a time namespace"}
+    older = {
+        "runc": "1.1.5 is older than time namespaces (spec 1.1)",
+        "crun": "1.8.1 fails to make a time namespace",
+    }
     requirement(NAMESPACES, deviations=older if kind == "time" else None)(test)
 
 
@@ -136,7 +139,9 @@ def namespace_pid_of_a_path_is_joined(world: World) -> None:
     set_namespace(container.config, "pid", f"/proc/{first.pid}/ns/pid")
     view = container.view()
     equal(view["namespaces"]["pid"], host.namespaces(first.pid)["pid"], "pid namespace")
-    check(1 in view["processes"] and view["pid"] != 1, f"processes {view['processes']}, own pid {view['pid']}")
+    check(
+        1 in view["processes"] and view["pid"] != 1, f"processes {view['processes']}, own pid {view['pid']}"
+    )
     equal(first.status(), "running", "status of the container whose namespace was joined")
 
 
@@ -250,7 +255,8 @@ def user_namespace_mappings_are_set(world: World) -> None:
     """uidMappings and gidMappings are the mappings of the new user namespace, several of them too."""
     container = with_user_namespace(world.container())
     container.config["linux"]["uidMappings"] = [
-        {"containerID": 0, "hostID": SHIFT, "size": 1000}, {"containerID": 5000, "hostID": 300000, "size": 10},
+        {"containerID": 0, "hostID": SHIFT, "size": 1000},
+        {"containerID": 5000, "hostID": 300000, "size": 10},
     ]  # fmt: skip
     view = container.view()
     uid_map = [[int(word) for word in line.split()] for line in view["uid_map"].splitlines()]
@@ -267,7 +273,9 @@ def user_namespace_root_is_nobody_outside(world: World) -> None:
     container.config["process"]["user"] = {"uid": 33, "gid": 44, "additionalGids": [55]}
     container.holding()
     lines = Path(f"/proc/{container.pid}/status").read_text().splitlines()
-    found = {line.split(":")[0]: line.split()[1:] for line in lines if line.startswith(("Uid", "Gid", "Groups"))}
+    found = {
+        line.split(":")[0]: line.split()[1:] for line in lines if line.startswith(("Uid", "Gid", "Groups"))
+    }
     equal(found["Uid"], [str(SHIFT + 33)] * 4, "uids on the host")
     equal(found["Gid"], [str(SHIFT + 44)] * 4, "gids on the host")
     check(str(SHIFT + 55) in found["Groups"], f"groups on the host: {found['Groups']}")
@@ -280,14 +288,20 @@ def user_namespace_changes_no_owner(world: World) -> None:
     before = {str(p): (p.lstat().st_uid, p.lstat().st_gid) for p in container.rootfs.rglob("*")}
     container.view()
     after = {str(p): (p.lstat().st_uid, p.lstat().st_gid) for p in container.rootfs.rglob("*")}
-    equal({path: owner for path, owner in after.items() if before.get(path, owner) != owner}, {}, "changed owners")
+    equal(
+        {path: owner for path, owner in after.items() if before.get(path, owner) != owner},
+        {},
+        "changed owners",
+    )
 
 
 @requirement(MAPPINGS)
 def user_namespace_has_devices_and_mounts(world: World) -> None:
     """A container in a user namespace has the default devices, its mounts, masked and read-only paths."""
     container = with_user_namespace(world.container())
-    view = container.view("--path", "/dev/null", "--path", "/proc/kcore", "--path", "/proc/sys/kernel/hostname")
+    view = container.view(
+        "--path", "/dev/null", "--path", "/proc/kcore", "--path", "/proc/sys/kernel/hostname"
+    )
     equal((view["dev"]["null"]["device"], view["paths"]["/dev/null"]["write_errno"]), ("1:3", 0), "/dev/null")
     check(not view["paths"]["/proc/kcore"].get("content"), "/proc/kcore can be read")
     check(view["paths"]["/proc/sys/kernel/hostname"]["write_errno"] != 0, "/proc/sys can be written to")
@@ -300,7 +314,11 @@ def user_namespace_owns_the_others(world: World) -> None:
     container = with_user_namespace(world.container())
     container.config["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1"}
     view = container.view("--sysctl", "net.ipv4.ip_forward")
-    equal((view["hostname"], view["sysctl"]["net.ipv4.ip_forward"]), ("conformance", "1\n"), "host name, ip_forward")
+    equal(
+        (view["hostname"], view["sysctl"]["net.ipv4.ip_forward"]),
+        ("conformance", "1\n"),
+        "host name, ip_forward",
+    )
 
 
 # ---------------------------------------------------------------- sysctl
@@ -345,7 +363,10 @@ def sysctl_unknown_is_an_error(world: World) -> None:
 # ---------------------------------------------------------------- seccomp
 
 # mknod's and mkdir's numbers by architecture; aarch64 has only mknodat and mkdirat.
-SYSCALLS = {"x86_64": {"mknod": 133, "mkdir": 83, "getcwd": 79}, "aarch64": {"mknodat": 33, "mkdirat": 34, "getcwd": 17}}
+SYSCALLS = {
+    "x86_64": {"mknod": 133, "mkdir": 83, "getcwd": 79},
+    "aarch64": {"mknodat": 33, "mkdirat": 34, "getcwd": 17},
+}
 
 
 @requirement("config-linux.md#seccomp")
@@ -368,13 +389,18 @@ def seccomp_filter_is_applied(world: World) -> None:
     equal(view["seccomp_mode"], "2", "seccomp mode")
     equal(view["syscalls"][str(one_number)], errno.EPERM, f"errno of {one}")
     equal(view["syscalls"][str(two_number)], errno.EXDEV, f"errno of {two}")
-    check(view["syscalls"][str(three_number)] in (errno.EFAULT, errno.ERANGE), f"{three} fails otherwise than ever")
+    check(
+        view["syscalls"][str(three_number)] in (errno.EFAULT, errno.ERANGE),
+        f"{three} fails otherwise than ever",
+    )
 
 
 @requirement("config-linux.md#seccomp")
 def seccomp_without_is_off(world: World) -> None:
     """Without `seccomp`, the process has no filter that the runtime hadn't."""
-    own = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("Seccomp:"))
+    own = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("Seccomp:")
+    )
     equal(world.container().view()["seccomp_mode"], own.split()[1], "seccomp mode")
 
 

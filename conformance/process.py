@@ -83,7 +83,17 @@ def args_empty_are_an_error(world: World) -> None:
 @requirement(PROCESS)
 def env_is_the_environment(world: World) -> None:
     """`env` is the program's environment: every entry as given, in order."""
-    env = [bundle.PATH, "ONE=1", "EMPTY=", "SPACED=a b  c", "EQUALS=a=b=c", "LINES=one\ntwo", "UNICODE=ß", "Z=", "A=2"]
+    env = [
+        bundle.PATH,
+        "ONE=1",
+        "EMPTY=",
+        "SPACED=a b  c",
+        "EQUALS=a=b=c",
+        "LINES=one\ntwo",
+        "UNICODE=ß",
+        "Z=",
+        "A=2",
+    ]
     view = view_with(world, env=env)
     given = [entry for entry in view["env"] if entry in env]
     equal(given, env, "environment")
@@ -162,7 +172,7 @@ def user_ids_are_set(world: World) -> None:
 
 @requirement(USER)
 def additional_gids_are_the_groups(world: World) -> None:
-    """The supplementary groups are `additionalGids` and no others; without it there are none of the runtime's."""
+    """The supplementary groups are `additionalGids` and no others: none of the runtime's."""
     view = view_with(world, user={"uid": 1000, "gid": 1000, "additionalGids": [5, 6, 70000]})
     equal(sorted(set(view["groups"]) - {1000}), [5, 6, 70000], "groups")
 
@@ -183,7 +193,7 @@ def umask_is_set(world: World) -> None:
 
 @requirement(PROCESS)
 def without_terminal_the_streams_are_none(world: World) -> None:
-    """Without `terminal`, the standard streams are what the runtime's caller gave; `consoleSize` is ignored."""
+    """Without `terminal`, no standard stream is a terminal, and `consoleSize` is ignored."""
     view = view_with(world, consoleSize={"height": 10, "width": 20})
     equal(view["terminal"]["isatty"], [False] * 3, "isatty of the streams")
     equal(view["dev"].get("console"), None, "/dev/console")
@@ -211,7 +221,9 @@ def terminal_is_the_controlling_one(world: World) -> None:
     with Console(container) as console:
         view = console.view()
     equal(view["terminal"]["controlling_errno"], 0, "errno of opening /dev/tty")
-    equal((view["terminal"]["session"], view["terminal"]["foreground"]), (1, 1), "session and foreground group")
+    equal(
+        (view["terminal"]["session"], view["terminal"]["foreground"]), (1, 1), "session and foreground group"
+    )
 
 
 @requirement(PROCESS)
@@ -233,7 +245,11 @@ def terminal_is_the_console(world: World) -> None:
         view = console.view("--path", "/dev/console")
     found = view["paths"]["/dev/console"]
     equal((found.get("type"), found.get("device")), ("character", view["terminal"]["device"]), "/dev/console")
-    equal((found["read_errno"] in (0, 11), found["write_errno"]), (True, 0), "/dev/console can be read and written")
+    equal(
+        (found["read_errno"] in (0, 11), found["write_errno"]),
+        (True, 0),
+        "/dev/console can be read and written",
+    )
 
 
 @requirement(PROCESS, SHOULD)
@@ -243,7 +259,11 @@ def terminal_belongs_to_the_user(world: World) -> None:
     container.config["process"].update(terminal=True, user={"uid": 1000, "gid": 1000})
     with Console(container) as console:
         view = console.view()
-    equal((view["terminal"]["uid"], view["terminal"]["controlling_errno"]), (1000, 0), "owner, errno of /dev/tty")
+    equal(
+        (view["terminal"]["uid"], view["terminal"]["controlling_errno"]),
+        (1000, 0),
+        "owner, errno of /dev/tty",
+    )
 
 
 # ---------------------------------------------------------------- descriptors
@@ -294,7 +314,9 @@ def streams_keep_their_owner(world: World) -> None:
     before = (null.stat().st_uid, null.stat().st_gid, null.stat().st_mode)
     with_user_namespace(world.container()).view()
     view_with(world, user={"uid": 1000, "gid": 1000})
-    equal((null.stat().st_uid, null.stat().st_gid, null.stat().st_mode), before, "owner and mode of the device")
+    equal(
+        (null.stat().st_uid, null.stat().st_gid, null.stat().st_mode), before, "owner and mode of the device"
+    )
 
 
 # ---------------------------------------------------------------- capabilities and privileges
@@ -336,7 +358,9 @@ def capabilities_of_root_are_bounded(world: World) -> None:
 @requirement(LINUX)
 def capabilities_empty_are_none(world: World) -> None:
     """With empty sets, the program has no capabilities."""
-    sets: dict[str, list[str]] = {key: [] for key in ("bounding", "permitted", "effective", "inheritable", "ambient")}
+    sets: dict[str, list[str]] = {
+        key: [] for key in ("bounding", "permitted", "effective", "inheritable", "ambient")
+    }
     found = view_with(world, capabilities=sets)["capabilities"]
     equal(found, sets, "sets")
 
@@ -365,7 +389,8 @@ def unknown_capability_is_no_error(world: World) -> None:
 
 
 @requirement(
-    LINUX, SHOULD,
+    LINUX,
+    SHOULD,
     deviations={
         "runc": "1.1.5 warns, then fails in capset",
         "crun": "1.8.1 fails in capset",
@@ -373,7 +398,9 @@ def unknown_capability_is_no_error(world: World) -> None:
 )
 def ungrantable_capability_is_no_error(world: World) -> None:
     """A capability the runtime itself lacks does not make `create` fail."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapPrm"))
+    line = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapPrm")
+    )
     own = int(line.split()[1], 16)
     missing = [name for number, name in enumerate(NAMES) if not own >> number & 1]
     if not missing:
@@ -400,8 +427,8 @@ def rlimits_are_set(world: World) -> None:
     """Soft and hard limit of each resource are the configured ones."""
     wanted = {}
     for name in (
-        "AS", "CORE", "CPU", "DATA", "FSIZE", "MEMLOCK", "MSGQUEUE", "NICE", "NOFILE", "NPROC", "RSS", "RTPRIO",
-        "RTTIME", "SIGPENDING", "STACK", "LOCKS",
+        "AS", "CORE", "CPU", "DATA", "FSIZE", "MEMLOCK", "MSGQUEUE", "NICE", "NOFILE", "NPROC", "RSS",
+        "RTPRIO", "RTTIME", "SIGPENDING", "STACK", "LOCKS",
     ):  # fmt: skip
         # musl and Python know no RLIMIT_LOCKS by name; it is 10 (asm-generic/resource.h).
         number = 10 if name == "LOCKS" else getattr(resource, f"RLIMIT_{name}", None)
@@ -410,7 +437,9 @@ def rlimits_are_set(world: World) -> None:
         hard = resource.getrlimit(number)[1] if name != "LOCKS" else resource.RLIM_INFINITY
         # Large enough for the probe to run, and no more than may be set without CAP_SYS_RESOURCE.
         small = {"NICE": 0, "RTPRIO": 0, "NOFILE": 256}.get(name, 1 << 30)
-        wanted[f"RLIMIT_{name}"] = [small - small // 4, small] if hard < 0 or hard > small else [hard // 2, hard]
+        wanted[f"RLIMIT_{name}"] = (
+            [small - small // 4, small] if hard < 0 or hard > small else [hard // 2, hard]
+        )
     rlimits = [{"type": key, "soft": soft, "hard": hard} for key, (soft, hard) in wanted.items()]
     found = view_with(world, rlimits=rlimits)["rlimits"]
     equal({key: found[key] for key in wanted}, wanted, "limits")

@@ -27,7 +27,7 @@ def created_with(world: World, **resources: Any) -> Container:
 
 
 def limit_is(container: Container, name: str, *expected: str) -> None:
-    """The limit of the container's process has one of the values; skipped where the machine hasn't the limit."""
+    """The process's limit has one of the values; skipped where the machine hasn't the limit."""
     value = cgroups.limit(container.pid, name)
     if value is None:
         raise Skip(f"no hierarchy of this machine has {name}")
@@ -89,7 +89,8 @@ def cgroup_without_a_path_is_the_containers_own(world: World) -> None:
 
 
 @requirement(
-    "config-linux.md#control-groups", SHOULD,
+    "config-linux.md#control-groups",
+    SHOULD,
     deviations={
         "runc": "1.1.5 only warns; 1.2 refuses",
         "crun": "1.8.1 takes it",
@@ -307,7 +308,9 @@ def devices_default_ones_stay_allowed(world: World) -> None:
     """The default devices can be used, whatever the rules."""
     found = access(world, [DENY_ALL], "c:1:3", "c:1:5", "c:1:9")
     for device in found:
-        equal((found[device].get("read_errno"), found[device].get("write_errno")), (0, 0), f"errnos of {device}")
+        equal(
+            (found[device].get("read_errno"), found[device].get("write_errno")), (0, 0), f"errnos of {device}"
+        )
 
 
 @requirement(DEVICES)

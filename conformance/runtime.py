@@ -23,7 +23,7 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 @dataclass(frozen=True)
 class Done:
-    """A command that ended: `status` is its exit status, or minus the signal, or None when it had to be killed."""
+    """A command that ended. `status`: its exit status, minus the signal, or None: it had to be killed."""
 
     words: tuple[str, ...]
     status: int | None
@@ -66,12 +66,21 @@ class Runtime:
             self._build_cell(cgroups.hierarchies()[""])
 
     def _ask_version(self) -> str:
-        done = subprocess.run([self.path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            [self.path, "--version"], capture_output=True, text=True, timeout=30, check=False
+        )
         return done.stdout.strip()
 
     def _build_cell(self, unwanted: Path) -> None:
         self._cell = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", 'umount "$0" && echo ready && exec cat >/dev/null', str(unwanted)],
+            [
+                "unshare",
+                "--mount",
+                "sh",
+                "-c",
+                'umount "$0" && echo ready && exec cat >/dev/null',
+                str(unwanted),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

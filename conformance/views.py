@@ -42,7 +42,7 @@ def normalise(view: dict[str, Any], runtime_namespaces: dict[str, int]) -> dict[
 
 
 def node(found: dict[str, Any]) -> Any:
-    """A file: a symbolic link in /dev is its target and nothing else, the order of a directory is nobody's."""
+    """A file: of a symbolic link in /dev only the target, of a directory not the order."""
     if found.get("type") == "symlink" and "errno" not in found:
         return f"-> {found['target']}"
     # How large a directory is depends on the file system's history.
@@ -63,7 +63,7 @@ def descriptor(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def mounts(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mounts by mount point (a second one at the same point as `POINT (2)`), parents by name, and their order."""
+    """Mounts by mount point (a second at the same point as `POINT (2)`), parents by name, and the order."""
     names: dict[str, str] = {}
     found: dict[str, Any] = {}
     for entry in entries:
@@ -91,7 +91,7 @@ def mounts(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def flatten(value: object, path: str = "") -> dict[str, object]:
-    """Every leaf of a document by its path, the parts parted by blanks (mount points have dots and slashes)."""
+    """Every leaf of a document by its path, parted by blanks (mount points have dots and slashes)."""
     if isinstance(value, dict) and value:
         facts: dict[str, object] = {}
         for key, member in value.items():
