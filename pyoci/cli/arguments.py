@@ -121,7 +121,7 @@ def _set(given: Given, flag: Flag, value: str) -> None:
     given.named.add(name)
     if kind == SWITCH:
         if value not in _TRUE and value not in _FALSE:
-            raise usage(f"invalid boolean value {value!r} for --{name}", "true or false is one")
+            raise usage(f"invalid boolean value {value!r} for --{name}", "it is true or false")
         given.switches[name] = value in _TRUE
     elif kind == LIST:
         given.lists[name].append(value)

@@ -115,7 +115,7 @@ def test_help_is_answered_whatever_else_is_missing():
         ("-ax y", "flag provided but not defined: -ax", ""),
         ("--bundle", "flag needs an argument: --bundle", "write --bundle DIR"),
         ("x -b", "flag needs an argument: -b", "write -b DIR"),
-        ("--all=maybe x", "invalid boolean value 'maybe' for --all", "true or false is one"),
+        ("--all=maybe x", "invalid boolean value 'maybe' for --all", "it is true or false"),
         ("--count 0x10 x", "invalid value '0x10' for --count", "it is a number from 0 to 2147483647"),
         ("--count=-1 x", "invalid value '-1' for --count", ""),
         ("-f xml x", "invalid value 'xml' for --format", "it is one of table, json"),
