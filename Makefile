@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 GENERATED := pyoci/plan/steps.py pyoci/bundle/validator.py native/executor/steps.h
 SOURCES := $(filter-out $(GENERATED), $(shell find pyoci native schemas -type f \
-	-not -path '*/__pycache__/*' -not -name '*.so' -not -name _executor))
+	-not -path '*/__pycache__/*' -not -path 'pyoci/bundle/schemas/*' -not -name '*.so' -not -name _executor))
 # Two makes in one tree wait for each other.
 LOCKED := exec 9>.venv.lock; flock 9;
 
