@@ -11,9 +11,9 @@ from pathlib import Path
 
 import _cffi_backend
 import pytest
-from support.containers import Bundle, Runtime
 
 import pyoci
+from support.containers import Bundle, Runtime
 
 # Runs one command and notes, in a file, what was loaded by then.
 NOTED = """
