@@ -76,4 +76,4 @@ install: build
 
 ## make clean          remove what was built
 clean:
-	rm -rf $(VENV) .venv.lock build bundles/rootfs *.egg-info $(GENERATED)
+	rm -rf $(VENV) .venv.lock build bundles/rootfs *.egg-info $(GENERATED) pyoci/bundle/schemas

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from support.containers import REPOSITORY, Runtime
 
 BUNDLES = REPOSITORY / "bundles"

@@ -10,6 +10,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+
 from support.containers import PYOCI, REPOSITORY
 
 BUNDLES = REPOSITORY / "bundles"
