@@ -77,7 +77,7 @@ int run_umask(const struct step_umask *args)
 }
 
 /* Streams that aren't the container's own stay as they are: /dev/null, pipes of another user's
- * namespace, files on read-only or foreign file systems. */
+ * namespace, files on read-only or foreign file systems; and so do closed ones (main.c holds them). */
 int run_stdio_owner(const struct step_stdio_owner *args)
 {
     for (int stream = 0; stream < 3; stream++) {
@@ -86,7 +86,7 @@ int run_stdio_owner(const struct step_stdio_owner *args)
             || (S_ISCHR(status.st_mode) && status.st_rdev == makedev(1, 3)))
             continue;
         if (fchown(stream, (uid_t)args->uid, (gid_t)args->gid) < 0 && errno != EPERM && errno != EINVAL
-            && errno != EROFS)
+            && errno != EROFS && errno != EBADF)
             return fail(errno, "fchown %d", stream);
     }
     return 0;

@@ -100,6 +100,20 @@ static int protect_descriptors(void)
     return 0;
 }
 
+/* A program may be given closed standard streams. While it isn't there yet, their numbers are taken,
+ * so that nothing opened here gets one: the terminal will be put there. */
+static int hold_streams(void)
+{
+    int held;
+    do
+        held = open("/", O_PATH | O_CLOEXEC);
+    while (held >= 0 && held <= 2);
+    if (held < 0)
+        return fail(errno, "open /");
+    close(held);
+    return 0;
+}
+
 static int open_plan(int descriptor)
 {
     struct stat status;
@@ -138,7 +152,7 @@ int main(int argc, char **argv)
     control = atoi(argv[2]);
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     signal(SIGPIPE, SIG_IGN);               /* the runtime's death shows in what is read from it */
-    if (set_close_on_exec(control) < 0 || open_plan(atoi(argv[1])) < 0 || run_plan() < 0)
+    if (set_close_on_exec(control) < 0 || hold_streams() < 0 || open_plan(atoi(argv[1])) < 0 || run_plan() < 0)
         report_failure();
     return 0;
 }

@@ -5,7 +5,7 @@
 
 #include "plan.h"
 
-/* What mount(2) writes where fsconfig(2) has names: the superblock's own flags. */
+/* A file system to mount. `superblock` has mount(2)'s MS_ flags, `attributes` MOUNT_ATTR_ of the mount. */
 struct filesystem {
     const char *type, *source;
     struct list options;
@@ -17,7 +17,8 @@ struct filesystem {
 /* A detached mount of a file system, or -1; `errno` is ENOSYS where only mount(2) can make it. */
 int make_filesystem(const struct filesystem *filesystem);
 
-/* A detached clone of what `directory` and `path` name (openat(2)); `flags` are AT_ and ours. */
+/* A detached clone of the mount, from what `directory` and `path` name (openat(2)) on down; `flags`
+ * are open_tree(2)'s. `errno` is ENOSYS where legacy_bind has to do it. */
 int clone_tree(int directory, const char *path, unsigned int flags);
 
 /* Puts a detached mount on `target`, which was opened as `path` in the container's root with `flags`,
@@ -28,11 +29,13 @@ int attach(int mount, int target, const char *path, int flags);
 int change_attributes(int mount, uint64_t set, uint64_t clear, int recursive);
 int change_propagation(int mount, int64_t flags);
 
-/* The same through mount(2) and /proc/self/fd, for kernels without the calls (5.2 to 5.12) and for
- * what the calls can't express. The first two give a descriptor of what is then mounted. */
+/* The same through mount(2) and /proc/self/fd, for kernels without the calls (some before 5.2, all
+ * before 5.12) and for what the calls can't express. The first two give what is then mounted. */
 int legacy_filesystem(const struct filesystem *filesystem, int target, const char *path);
 int legacy_bind(int source, int target, const char *path, int recursive, int flags);
 int legacy_attributes(int mount, uint64_t set, uint64_t clear);
 int legacy_propagation(int mount, int64_t flags);
 int legacy_reconfigure(int mount, const struct filesystem *filesystem);
+
+/* Does a file system ask for what only mount(2) can express? */
 int needs_legacy(const struct filesystem *filesystem);

@@ -89,7 +89,7 @@ static int hide(const char *point)
         return 0;
     if (errno != EINVAL && errno != EPERM)
         return fail(errno, "umount2 %s", point);
-    if (sys_mount("tmpfs", point, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0") < 0)
+    if (sys_mount("tmpfs", point, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
         return fail(errno, "mount: cover %s", point);
     return 0;
 }

@@ -23,23 +23,18 @@ int run_host_propagation(const struct step_host_propagation *args)
  * show on the host. Only a mount's own root can be changed, so go up until one is met. */
 static int make_parent_private(int directory)
 {
-    struct fd_path name;
     int at = openat(directory, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    for (;;) {
-        if (at < 0)
-            return fail(errno, "open the parent of the root filesystem");
-        if (!fd_path(at, &name))
-            return -1;
-        if (!sys_mount(NULL, name.text, NULL, MS_PRIVATE, NULL))
-            break;
+    while (at >= 0 && change_propagation(at, MS_PRIVATE) < 0) {
         if (errno != EINVAL)
-            return fail(errno, "mount: make the parent of the root filesystem private");
+            return -1;
         int up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (up >= 0 && same_place(up, at))
             return fail(EINVAL, "the root filesystem is on no mount");
         close(at);
         at = up;
     }
+    if (at < 0)
+        return fail(errno, "open the parent of the root filesystem");
     close(at);
     return 0;
 }

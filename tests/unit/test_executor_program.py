@@ -285,6 +285,17 @@ def test_signals_are_as_new() -> None:
     assert [mask for _, mask in masks] == ["0" * 16] * 3
 
 
+def test_closed_streams_stay_closed() -> None:
+    """And are no trap for the descriptors of the executor's own."""
+    closed = ("/bin/sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh")
+    script = program(
+        "bash", "-c", "[ ! -e /proc/$$/fd/0 ] && [ ! -e /proc/$$/fd/1 ] && [ ! -e /proc/$$/fd/2 ]"
+    )
+    with running([step("stdio_owner", uid=12345, gid=-1), *script], wrapper=closed) as run:
+        run.expect_end()
+        assert run.wait() == 0
+
+
 def test_descriptors_are_closed_on_exec_only() -> None:
     read, write = os.pipe()
     listing = program("ls", "/proc/self/fd")
