@@ -42,6 +42,17 @@ def group(name: str) -> Iterator[Manager]:
     made.destroy()
 
 
+def make_below(name: str, inner: str = "below") -> Manager:
+    """A cgroup below a container's, such as the container itself may make."""
+    below = manager.new(HERE, f"/{name}/{inner}", "unused")
+    if HERE.mode == "v2":
+        # Without controllers: with them the one above would take no processes.
+        os.mkdir(below.paths()[""])
+        return manager.load(below.record())
+    below.create()
+    return below
+
+
 Start = Callable[..., subprocess.Popen[bytes]]
 
 
@@ -154,8 +165,7 @@ def test_a_cgroup_in_use_is_refused_and_left_alone(group: Manager, name: str, st
 
 
 def test_a_cgroup_in_use_below_is_refused(group: Manager, name: str, start: Start) -> None:
-    below = manager.new(HERE, f"/{name}/below", "unused")
-    below.create()
+    below = make_below(name)
     start(group=below)
     with pytest.raises(Error, match="in use"):
         manager.new(HERE, f"/{name}", "unused").create()
@@ -329,20 +339,18 @@ def opened(process: subprocess.Popen[bytes]) -> str:
     return process.stdout.read().decode().strip()
 
 
-TRY = "for f in null zero mem; do (: </dev/$f) 2>/dev/null && echo $f; done; true"
+TRY = "for f in null zero kmsg; do (: </dev/$f) 2>/dev/null && echo $f; done; true"
 
 
 @mounted("devices")
 def test_devices_are_denied_but_the_default_ones(group: Manager, start: Start) -> None:
-    if not os.path.exists("/dev/mem"):
-        pytest.skip("this machine has no /dev/mem to be denied")
     group.set({})
     assert opened(start(TRY, group)) == "null\nzero"
-    group.set({"devices": [{"allow": True, "type": "c", "major": 1, "minor": 1, "access": "r"}]})
-    assert "c 1:1 r" in value(group, "devices", "devices.list").split("\n")
-    assert opened(start(TRY, group)) == "null\nzero\nmem"
-    group.set({"devices": [{"allow": True}, {"allow": False, "type": "c", "major": 1, "minor": 5}]})
-    assert opened(start(TRY, group)) == "null\nmem"
+    group.set({"devices": [{"allow": True, "type": "c", "major": 1, "minor": 11, "access": "r"}]})
+    assert "c 1:11 r" in value(group, "devices", "devices.list").split("\n")
+    assert opened(start(TRY, group)) == "null\nzero\nkmsg"
+    group.set({"devices": [{"allow": True}, {"allow": False, "type": "c", "major": 1, "minor": 11}]})
+    assert opened(start(TRY, group)) == "null\nzero"
 
 
 def test_freeze_and_thaw(group: Manager, start: Start) -> None:
@@ -362,8 +370,7 @@ def test_freeze_and_thaw(group: Manager, start: Start) -> None:
 
 
 def test_what_is_frozen_from_above_is_said_to_be(group: Manager, name: str) -> None:
-    below = manager.new(HERE, f"/{name}/below", "unused")
-    below.create()
+    below = make_below(name)
     group.freeze()
     try:
         assert below.frozen()
@@ -376,8 +383,7 @@ def test_what_is_frozen_from_above_is_said_to_be(group: Manager, name: str) -> N
 
 
 def test_every_process_gets_the_signal(group: Manager, name: str, start: Start) -> None:
-    below = manager.new(HERE, f"/{name}/below", "unused")
-    below.create()
+    below = make_below(name)
     processes = [start(group=group), start(group=below)]
     outside = start()
     group.kill(signal.SIGTERM)
@@ -386,8 +392,7 @@ def test_every_process_gets_the_signal(group: Manager, name: str, start: Start) 
 
 
 def test_frozen_processes_are_killed_nested_ones_too(group: Manager, name: str, start: Start) -> None:
-    below = manager.new(HERE, f"/{name}/below", "unused")
-    below.create()
+    below = make_below(name)
     processes = [start(group=group), start(group=below)]
     below.freeze()
     group.freeze()
@@ -417,7 +422,7 @@ def test_removal_names_what_stays(group: Manager, start: Start, monkeypatch: pyt
     monkeypatch.setattr(manager, "REMOVE_SECONDS", 0.1)
     process = start(group=group)
     eventually(lambda: files.read(f"/proc/{process.pid}/comm") == "sleep")
-    with pytest.raises(Error, match=rf"{process.pid} \(sleep, S") as caught:
+    with pytest.raises(Error, match=rf"{process.pid} \(sleep, [RSD]") as caught:
         group.destroy()
     assert caught.value.code == "busy"
 
@@ -443,7 +448,7 @@ def test_the_record_is_enough_to_kill_and_remove(name: str, start: Start) -> Non
 
 
 def test_exec_joins_the_containers_cgroup_or_one_below(group: Manager, name: str, start: Start) -> None:
-    manager.new(HERE, f"/{name}/sub", "unused").create()
+    make_below(name, "sub")
     first, second = start(), start()
     group.exec_join(first.pid)
     group.exec_join(second.pid, {"": "sub"})

@@ -1,0 +1,218 @@
+"""What only cgroup v2 has: birth in a cgroup, its files, its way to deny devices, its one tree."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pyoci.cgroup import files, layout, manager
+from pyoci.cgroup.manager import Manager
+from pyoci.errors import Error
+
+HERE = layout.detect()
+pytestmark = pytest.mark.skipif(HERE.mode != "v2", reason=f"cgroups are {HERE.mode} here, not v2 alone")
+
+NAME = f"pyoci-test-{os.getpid()}"
+
+
+@pytest.fixture
+def group() -> Iterator[Manager]:
+    made = manager.new(HERE, f"/{NAME}", "unused")
+    made.create()
+    yield made
+    made.kill(signal.SIGKILL)
+    made.destroy()
+
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a process that waits until it is in its cgroup: it goes on once its stdin is closed."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(script: str, group: Manager) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            ["sh", "-c", f"read x; {script}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        started.append(process)
+        group.join(process.pid)
+        assert process.stdin
+        process.stdin.close()
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
+
+
+def value(group: Manager, file: str) -> str:
+    return files.read(f"{group.paths()['']}/{file}")
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_every_controller_is_enabled(group: Manager) -> None:
+    there = files.read(f"{HERE.unified}/cgroup.controllers").split()
+    assert {"cpu", "memory", "pids"} <= set(there)
+    assert value(group, "cgroup.controllers").split() == there
+
+
+def test_limits(group: Manager) -> None:
+    group.set({
+        "memory": {"limit": 64 << 20, "swap": 80 << 20, "reservation": 32 << 20},
+        "cpu": {"shares": 2048, "quota": 50000, "period": 100000, "burst": 10000, "cpus": "0", "mems": "0"},
+        "pids": {"limit": 20},
+        "unified": {"memory.high": "50331648", "cgroup.max.depth": "3"},
+    })
+    assert value(group, "memory.max") == str(64 << 20)
+    assert value(group, "memory.swap.max") == str(16 << 20)
+    assert value(group, "memory.low") == str(32 << 20)
+    assert value(group, "memory.high") == "50331648"
+    assert value(group, "cpu.weight") == "174"
+    assert value(group, "cpu.max") == "50000 100000"
+    assert value(group, "cpu.max.burst") == "10000"
+    assert value(group, "cpuset.cpus") == "0"
+    assert value(group, "pids.max") == "20"
+    group.update({"cpu": {"quota": 20000}, "memory": {"limit": 32 << 20, "swap": -1}})
+    assert value(group, "cpu.max") == "20000 100000", "the period stays"
+    assert value(group, "memory.swap.max") == "max"
+    group.update({"cpu": {"idle": 1}})
+    assert value(group, "cpu.idle") == "1"
+    group.update({"cpu": {"shares": 1024, "idle": 0}})
+    assert value(group, "cpu.weight") == "100", "weight can be set only once it is idle no more"
+
+
+def test_memory_beyond_the_limit_kills(group: Manager, start: Start) -> None:
+    group.set({"memory": {"limit": 32 << 20, "swap": 32 << 20}})
+    process = start(f"exec {sys.executable} -c 'bytearray(200 << 20)'", group)
+    assert process.wait() == -signal.SIGKILL
+    assert "oom_kill 1" in value(group, "memory.events")
+
+
+def test_check_before_update(group: Manager, start: Start) -> None:
+    start(f"exec {sys.executable} -c 'import time; x = bytearray(20 << 20); time.sleep(1000)'", group)
+    eventually(lambda: int(value(group, "memory.current")) > 20 << 20)
+    with pytest.raises(Error) as caught:
+        group.update({"memory": {"limit": 1 << 20, "checkBeforeUpdate": True}})
+    assert caught.value.pointer == "/linux/resources/memory/limit"
+    assert value(group, "memory.max") == "max"
+
+
+def test_a_file_or_controller_that_is_not_there_is_named(group: Manager) -> None:
+    for wanted, pointer in (
+        ({"unified": {"memory.nonsense": "1"}}, "/unified/memory.nonsense"),
+        ({"unified": {"nonsense.max": "1"}}, "/unified/nonsense.max"),
+        ({"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]}, "/hugepageLimits/0"),
+        ({"network": {"classID": 1}}, "/network/classID"),
+    ):
+        with pytest.raises(Error) as caught:
+            group.set(wanted)
+        assert (caught.value.code, caught.value.pointer) == ("not-supported", "/linux/resources" + pointer)
+
+
+def test_block_devices(group: Manager) -> None:
+    disks = [name for name in os.listdir("/sys/block") if not name.startswith(("ram", "zram"))]
+    if not disks or "io" not in value(group, "cgroup.controllers").split():
+        pytest.skip("this machine has no block device or no io controller")
+    major, minor = (int(word) for word in Path(f"/sys/block/{disks[0]}/dev").read_text().split(":"))
+    device = {"major": major, "minor": minor}
+    group.set({"blockIO": {"throttleReadBpsDevice": [{**device, "rate": 1 << 20}],
+                           "throttleWriteIOPSDevice": [{**device, "rate": 100}]}})
+    assert value(group, "io.max") == f"{major}:{minor} rbps=1048576 wbps=max riops=max wiops=100"
+
+
+DENY = {"allow": False, "access": "rwm"}
+KMSG = {"type": "c", "major": 1, "minor": 11}
+DEFAULT = "null zero random"
+
+
+def openable(group: Manager, start: Start, way: str) -> str:
+    """Which devices a process in the cgroup can open; none of them does anything when only opened."""
+    names = f"{DEFAULT} kmsg"
+    process = start(f"for f in {names}; do (: {way}/dev/$f) 2>/dev/null && echo $f; done; true", group)
+    assert process.stdout
+    return " ".join(process.stdout.read().decode().split())
+
+
+@pytest.mark.parametrize(
+    ("rules", "read", "written"),
+    [
+        (None, DEFAULT, DEFAULT),
+        ([DENY], DEFAULT, DEFAULT),
+        ([DENY, {"allow": True, **KMSG, "access": "r"}], f"{DEFAULT} kmsg", DEFAULT),
+        ([DENY, {"allow": True, "type": "c", "major": 1}, {"allow": False, **KMSG, "access": "r"}],
+         DEFAULT, f"{DEFAULT} kmsg"),
+        ([{"allow": True}, {"allow": False, **KMSG, "access": "w"}], f"{DEFAULT} kmsg", DEFAULT),
+        ([{"allow": True}], f"{DEFAULT} kmsg", f"{DEFAULT} kmsg"),
+    ],
+)  # fmt: skip
+def test_devices(group: Manager, start: Start, rules: list[object] | None, read: str, written: str) -> None:
+    group.set({} if rules is None else {"devices": rules})
+    assert openable(group, start, "<") == read
+    assert openable(group, start, ">") == written
+
+
+def test_device_rules_are_replaced_not_added_to(group: Manager, start: Start) -> None:
+    group.set({"devices": [DENY]})
+    assert openable(group, start, "<") == DEFAULT
+    group.update({"devices": [{"allow": True}, {"allow": False, **KMSG, "access": "w"}]})
+    assert openable(group, start, "<") == f"{DEFAULT} kmsg"
+    assert openable(group, start, ">") == DEFAULT
+    group.update({"devices": [{"allow": True}]})
+    assert openable(group, start, ">") == f"{DEFAULT} kmsg"
+
+
+def test_the_birth_descriptor_is_the_cgroup(group: Manager) -> None:
+    descriptor = group.birth_fd()
+    try:
+        assert os.path.samestat(os.fstat(descriptor), os.stat(group.paths()[""]))
+        assert not os.get_inheritable(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def test_where_the_container_made_controllers_its_own_exec_goes_to_its_first_process(
+    group: Manager, start: Start
+) -> None:
+    path = group.paths()[""]
+    os.mkdir(f"{path}/init")
+    first = start("exec sleep 1000", group)
+    files.write(f"{path}/init/cgroup.procs", str(first.pid))
+    files.write(f"{path}/cgroup.subtree_control", "+memory")
+    outside = subprocess.Popen(["sleep", "1000"])
+    try:
+        with pytest.raises(Error, match="device or resource busy"):
+            group.exec_join(outside.pid)
+        with pytest.raises(Error, match="device or resource busy"):
+            group.exec_join(outside.pid, {"": "/"}, first.pid)
+        group.exec_join(outside.pid, None, first.pid)
+        assert files.read(f"/proc/{outside.pid}/cgroup") == f"0::/{NAME}/init"
+    finally:
+        outside.kill()
+        outside.wait()
+
+
+def test_no_controllers_means_their_properties_are_refused(group: Manager, start: Start) -> None:
+    start("exec sleep 1000", group)
+    below = manager.new(HERE, f"/{NAME}/below", "unused")
+    below.create()
+    with pytest.raises(Error, match=r"memory\.max") as caught:
+        below.set({"memory": {"limit": 1 << 20}})
+    assert caught.value.pointer == "/linux/resources/memory/limit"
