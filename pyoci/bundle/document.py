@@ -13,11 +13,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 WHITESPACE = " \t\n\r"
+WIDTH = 60  # characters of a value in a message
 
 
 def pointer(parts: list[str | int]) -> str:
     """The JSON pointer (RFC 6901) of these names and indexes."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def quote(text: str) -> str:
+    """The text in double quotes for a message: on one line, and cut if it is long."""
+    return _json.encode_basestring(text if len(text) <= WIDTH else text[: WIDTH - 1] + "…")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci.bundle.document import pointer
+from pyoci.bundle.document import pointer, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def check_process(process: dict[str, Any], prefix: str, findings: Findings) -> N
     for name, cpus in process.get("execCPUAffinity", {}).items():
         if name in ("initial", "final") and cpus and not _is_cpu_list(cpus):
             findings.refuse(
-                f"{prefix}/execCPUAffinity/{name}", f'"{cpus}" was found; a list like 0-3,7 would do'
+                f"{prefix}/execCPUAffinity/{name}", f"{quote(cpus)} was found; a list like 0-3,7 would do"
             )
 
 
@@ -110,7 +110,9 @@ def check_linux(linux: dict[str, Any], namespaces: dict[str, str], findings: Fin
     _net_devices(linux.get("netDevices", {}), namespaces, findings)
     group = linux.get("intelRdt", {}).get("closID", "")
     if "/" in group or group in (".", ".."):
-        findings.refuse("/linux/intelRdt/closID", f'"{group}" was found; the name of a directory would do')
+        findings.refuse(
+            "/linux/intelRdt/closID", f"{quote(group)} was found; the name of a directory would do"
+        )
     if "memoryPolicy" in linux:
         _memory_policy(linux["memoryPolicy"], findings)
     if linux.get("personality", {}).get("flags"):
@@ -123,7 +125,7 @@ def _devices(devices: list[dict[str, Any]], findings: Findings) -> None:
         place = f"/linux/devices/{index}"
         path, kind = device["path"], device["type"]
         if path[:1] != "/":
-            findings.refuse(f"{place}/path", f'"{path}" was found; an absolute path would do')
+            findings.refuse(f"{place}/path", f"{quote(path)} was found; an absolute path would do")
         for name, most in (("major", MAJORS - 1), ("minor", MINORS - 1)):
             number: Any = device.get(name)
             if kind != "p" and number is None:
@@ -151,7 +153,7 @@ def _net_devices(devices: dict[str, dict[str, str]], namespaces: dict[str, str],
         for value, place in ((name, where), (inside, f"{where}/name")):
             if not _is_interface(value):
                 findings.refuse(
-                    place, f'"{value}" was found; a name of at most 15 bytes without "/" or ":" would do'
+                    place, f'{quote(value)} was found; a name of at most 15 bytes without "/" or ":" would do'
                 )
         if seen.setdefault(inside, name) != name:
             findings.refuse(
@@ -175,9 +177,9 @@ def _memory_policy(policy: dict[str, Any], findings: Findings) -> None:
     if mode in NEED_NODES and not nodes:
         findings.refuse(f"{prefix}/nodes", f"no nodes were found; a list like 0-3,7 would do for {mode}")
     if mode in ("MPOL_DEFAULT", "MPOL_LOCAL") and nodes:
-        findings.refuse(f"{prefix}/nodes", f'"{nodes}" was found; {mode} has none')
+        findings.refuse(f"{prefix}/nodes", f"{quote(nodes)} was found; {mode} has none")
     if nodes and not _is_cpu_list(nodes):
-        findings.refuse(f"{prefix}/nodes", f'"{nodes}" was found; a list like 0-3,7 would do')
+        findings.refuse(f"{prefix}/nodes", f"{quote(nodes)} was found; a list like 0-3,7 would do")
     if "MPOL_F_STATIC_NODES" in flags and "MPOL_F_RELATIVE_NODES" in flags:
         findings.refuse(
             f"{prefix}/flags", "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES were found; one would do"

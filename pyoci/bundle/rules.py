@@ -5,7 +5,7 @@ Pure, and only for documents that the schema allows. What is seldom used is in r
 
 from __future__ import annotations
 
-from pyoci.bundle.document import pointer
+from pyoci.bundle.document import pointer, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ def _version(version: str, findings: Findings) -> None:
     """Any 1.x of SemVer: a later minor version only adds properties, and unknown ones are warned of."""
     core = version.partition("+")[0].partition("-")[0].split(".")
     if len(core) != 3 or not all(part.isascii() and part.isdigit() for part in core):
-        findings.refuse("/ociVersion", f'"{version}" was found; a version like 1.3.0 would do')
+        findings.refuse("/ociVersion", f"{quote(version)} was found; a version like 1.3.0 would do")
     elif core[0] != "1":
-        findings.refuse("/ociVersion", f'"{version}" was found; a version 1.x would do')
+        findings.refuse("/ociVersion", f"{quote(version)} was found; a version 1.x would do")
 
 
 def _root(config: dict[str, Any], findings: Findings) -> None:
@@ -108,7 +108,7 @@ def _names(config: dict[str, Any], namespaces: dict[str, str], findings: Finding
         if value:
             if "uts" not in namespaces:
                 findings.refuse(
-                    f"/{name}", f'"{value}" was found without a uts namespace; a new one would do'
+                    f"/{name}", f"{quote(value)} was found without a uts namespace; a new one would do"
                 )
             length = len(value.encode())
             if length > NAME_LENGTH:
@@ -121,10 +121,10 @@ def _process(process: dict[str, Any], prefix: str, findings: Findings) -> None:
         where = "/args/0" if args else "/args"
         findings.refuse(prefix + where, "no program was found; its path or its name would do")
     if process["cwd"][:1] != "/":
-        findings.refuse(f"{prefix}/cwd", f'"{process["cwd"]}" was found; an absolute path would do')
+        findings.refuse(f"{prefix}/cwd", f"{quote(process['cwd'])} was found; an absolute path would do")
     for index, entry in enumerate(process.get("env", ())):
         if entry.find("=") < 1:
-            findings.refuse(f"{prefix}/env/{index}", f'"{entry}" was found; NAME=value would do')
+            findings.refuse(f"{prefix}/env/{index}", f"{quote(entry)} was found; NAME=value would do")
     umask = process.get("user", {}).get("umask", 0)
     if umask > 0o7777:
         findings.refuse(f"{prefix}/user/umask", f"{umask} was found; at most 4095 (octal 7777) would do")
@@ -175,9 +175,11 @@ def _mounts(mounts: list[dict[str, Any]], findings: Findings) -> None:
         place = f"/mounts/{index}"
         destination = mount["destination"]
         if destination[:1] != "/":
-            findings.warn(f"{place}/destination", f'"{destination}" is taken as "/{destination}"')
+            findings.warn(f"{place}/destination", f'{quote(destination)} is taken as "/{destination}"')
         if len(destination) < 4 and not set(destination.split("/")) - {"", ".", ".."}:
-            findings.refuse(f"{place}/destination", f'"{destination}" was found; a path below / would do')
+            findings.refuse(
+                f"{place}/destination", f"{quote(destination)} was found; a path below / would do"
+            )
         options = mount.get("options", ())
         if "bind" in options or "rbind" in options or mount.get("type") == "bind":
             if not mount.get("source"):
@@ -198,7 +200,7 @@ def _hooks(hooks: dict[str, Any], findings: Findings) -> None:
             path = hook["path"]
             if path[:1] != "/":
                 findings.refuse(
-                    f"/hooks/{moment}/{index}/path", f'"{path}" was found; an absolute path would do'
+                    f"/hooks/{moment}/{index}/path", f"{quote(path)} was found; an absolute path would do"
                 )
 
 
@@ -216,10 +218,12 @@ def _linux(
             )
         for index, path in enumerate(paths):
             if path[:1] != "/":
-                findings.refuse(f"/linux/{name}/{index}", f'"{path}" was found; an absolute path would do')
+                findings.refuse(
+                    f"/linux/{name}/{index}", f"{quote(path)} was found; an absolute path would do"
+                )
     cgroup = linux.get("cgroupsPath", "")
     if ".." in cgroup.split("/"):
-        findings.refuse("/linux/cgroupsPath", f'"{cgroup}" was found; a path without ".." would do')
+        findings.refuse("/linux/cgroupsPath", f'{quote(cgroup)} was found; a path without ".." would do')
     if "resources" in linux:
         _resources(linux["resources"], "/linux/resources", findings)
     if "seccomp" in linux:
@@ -239,7 +243,7 @@ def _namespaces(linux: dict[str, Any], namespaces: dict[str, str], findings: Fin
         if before != index:
             findings.refuse(f"{place}/type", f"{kind} was found again after /linux/namespaces/{before}")
         if path and path[0] != "/":
-            findings.refuse(f"{place}/path", f'"{path}" was found; an absolute path would do')
+            findings.refuse(f"{place}/path", f"{quote(path)} was found; an absolute path would do")
     if namespaces.get("user") == "":
         for name in ("uidMappings", "gidMappings"):
             if not linux.get(name):
@@ -288,7 +292,7 @@ def _sysctl_reason(parts: list[str], config: dict[str, Any], namespaces: dict[st
     if not needed:
         return "a sysctl of the whole host was found; those of net, user, fs.mqueue and System V IPC would do"
     if needed not in namespaces:
-        return f"it would be the host's without a {needed} namespace; a new one would do"
+        return f"it would be the host's without a namespace of type {needed}; a new one would do"
     return ""
 
 

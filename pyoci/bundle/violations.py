@@ -7,7 +7,7 @@ import json
 import os
 import re
 
-from pyoci.bundle.document import pointer
+from pyoci.bundle.document import WIDTH, pointer, quote
 from pyoci.errors import Error
 
 TYPE_CHECKING = False
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 SCHEMAS = os.path.join(os.path.dirname(__file__), "schemas")
-WIDTH = 60
 KINDS = {
     "object": "an object",
     "array": "a list",
@@ -120,15 +119,14 @@ def _wanted(schema: dict[str, Any]) -> str:
 
 
 def _show(value: Any) -> str:
-    """A value in words, at most about WIDTH characters long."""
+    """A value in words, none of them long."""
     if isinstance(value, dict):
         return "an object" if value else "an empty object"
     if isinstance(value, list):
         return f"a list of {len(value)}" if value else "an empty list"
-    text = json.dumps(value, ensure_ascii=False)
-    if len(text) > WIDTH:
-        text = text[: WIDTH - 1] + "…" + ('"' if isinstance(value, str) else "")
-    return f"the string {text}" if isinstance(value, str) else text
+    if isinstance(value, str):
+        return f"the string {quote(value)}"
+    return json.dumps(value)[:WIDTH]
 
 
 def unknown_properties(value: Any, definition: str, prefix: str) -> list[str]:

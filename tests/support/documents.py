@@ -62,17 +62,9 @@ FULL: dict[str, Any] = {
     },
     "hostname": "box",
     "domainname": "example.net",
-    "hooks": {
-        moment: HOOKS
-        for moment in (
-            "prestart",
-            "createRuntime",
-            "createContainer",
-            "startContainer",
-            "poststart",
-            "poststop",
-        )
-    },
+    "hooks": dict.fromkeys(
+        ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"), HOOKS
+    ),
     "annotations": {"a.b/c": "d"},
     "linux": {
         "namespaces": [
@@ -167,8 +159,9 @@ FULL: dict[str, Any] = {
 # What stands at the edge of some type.
 EDGES = [
     None, True, False, 0, 1, -1, 1.0, 1.5, -1001, 1000, 65536, 2**32 - 2, 2**32 - 1, 2**63, 2**64 - 1, 2**64,
-    "", "x", "\0", "/a", "\n", "MB:\n", "MB:", "2MB", "2MB\n", "02MB", "²MB", "0-3", "0-3\n", "rwm", "a", "c", "CAP_KILL",
-    "rshared", "RLIMIT_CORE", "SCMP_ACT_ALLOW", "LINUX", [], [1], ["x"], {}, {"": "x"}, {"x": 1}, {"path": "/a"},
+    "", "x", "\0", "/a", "\n", "MB:\n", "MB:", "2MB", "2MB\n", "02MB", "²MB", "0-3", "0-3\n", "rwm", "a", "c",
+    "CAP_KILL", "rshared", "RLIMIT_CORE", "SCMP_ACT_ALLOW", "LINUX",
+    [], [1], ["x"], {}, {"": "x"}, {"x": 1}, {"path": "/a"},
 ]  # fmt: skip
 
 

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis_jsonschema import from_schema
 from jsonschema import Draft4Validator, Draft7Validator, validators
-from pyoci.bundle import violations
 from referencing import Registry
 from referencing.jsonschema import DRAFT7
+
+from pyoci.bundle import violations
 from support.documents import ENGINE_CONFIGS, FULL, SCHEMAS, SPECIFICATION, inline, mutated, read
 
 pytestmark = pytest.mark.skipif(
@@ -154,8 +155,8 @@ DIFFERENCES = [
         "config-schema.json",
         f"{PROCESS}/rlimits/items/properties/type",
         {
-            "pattern": "^RLIMIT_(AS|CORE|CPU|DATA|FSIZE|LOCKS|MEMLOCK|MSGQUEUE|NICE|NOFILE|NPROC|RSS|RTPRIO|RTTIME"
-            "|SIGPENDING|STACK)$"
+            "pattern": "^RLIMIT_(AS|CORE|CPU|DATA|FSIZE|LOCKS|MEMLOCK|MSGQUEUE|NICE|NOFILE|NPROC|RSS|RTPRIO"
+            "|RTTIME|SIGPENDING|STACK)$"
         },
         process("rlimits", [{"type": "RLIMIT_FOO", "soft": 1, "hard": 1}]),
         False,
