@@ -190,7 +190,7 @@ static int step(const struct lookup *lookup, dev_t device, int *result)
 static int walk_path(const struct lookup *lookup)
 {
     struct stat status;
-    int result = -1, more, done = 0;
+    int result = -1, more = 0, done = 0;
     if (strlen(lookup->path) >= sizeof walk.rest)
         return fail(ENAMETOOLONG, "open %.100s...", lookup->path);
     strcpy(walk.rest, lookup->path);
