@@ -83,8 +83,11 @@ def start() -> Iterator[Start]:
 
 
 def membership(pid: int) -> dict[str, str]:
+    """Controllers, as /proc names them, to the process's cgroup, in the hierarchies that are mounted."""
+    mounted = {",".join(hierarchy.controllers) for hierarchy in HERE.hierarchies}
     lines = files.read(f"/proc/{pid}/cgroup").split("\n")
-    return {names: path for _, names, path in (line.split(":", 2) for line in lines)}
+    found = (line.split(":", 2) for line in lines)
+    return {names: path for _, names, path in found if names in mounted}
 
 
 def value(group: Manager, controller: str, file: str) -> str:
