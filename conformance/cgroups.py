@@ -62,6 +62,15 @@ def named(marker: str) -> list[Path]:
     return sorted(set(found), key=lambda path: -len(path.parts))
 
 
+def remove(path: Path) -> None:
+    """Remove a cgroup of ours, and end what is in it: nobody else would."""
+    for line in (path / "cgroup.procs").read_text().split():
+        host.end(int(line))
+    # The kernel takes a moment to forget a process that has ended.
+    host.until(lambda: not (path / "cgroup.procs").read_text(), 2)
+    path.rmdir()
+
+
 def paths(pid: int | str) -> dict[str, str]:
     """A process's cgroups, as /proc/PID/cgroup has them: by controller, "" the unified one."""
     found = {}

@@ -181,7 +181,7 @@ class Container:
         """Be rid of the container, whatever state it is in."""
         if self.pid and host.alive(self.pid):
             self.kill("KILL")
-            host.reap(self.pid, 5)
+            host.reap(self.pid, 2)
         if self.query().ok:
             self.delete("--force")
 
@@ -284,7 +284,7 @@ class World:
         found = []
         for path in cgroups.named(self.token):
             found.append(f"cgroup {path}")
-            path.rmdir()
+            cgroups.remove(path)
         return found
 
     def _state(self) -> list[str]:

@@ -111,6 +111,7 @@ def judge(one: Requirement, world: World) -> Outcome:
     except Exception:
         result, detail = "fail", traceback.format_exc()
     finally:
+        # Also when the suite itself is interrupted.
         leftovers = world.close()
     if leftovers and result == "pass":
         result, detail = "fail", "left behind: " + "; ".join(leftovers)

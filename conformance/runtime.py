@@ -143,17 +143,21 @@ class Runtime:
         cwd = str(directory or self._scratch)
         status: int | None
         with open(out, "wb") as out_file, open(err, "wb") as err_file, open(self.null, "rb") as null:
-            process = subprocess.Popen(
-                [self.path, "--root", str(self.root), *words],
-                cwd=cwd,
-                env=ENVIRONMENT if environment is None else environment,
-                stdin=null if stdin is None else stdin,
-                stdout=out_file,
-                stderr=err_file,
-                pass_fds=pass_fds,
-                start_new_session=True,
-                preexec_fn=self._preparation(cwd, before),
-            )
+            try:
+                process = subprocess.Popen(
+                    [self.path, "--root", str(self.root), *words],
+                    cwd=cwd,
+                    env=ENVIRONMENT if environment is None else environment,
+                    stdin=null if stdin is None else stdin,
+                    stdout=out_file,
+                    stderr=err_file,
+                    pass_fds=pass_fds,
+                    start_new_session=True,
+                    preexec_fn=self._preparation(cwd, before),
+                )
+            except OSError as error:
+                # As a shell has it: the runtime is gone, perhaps being built anew.
+                return Done((self.name, *words), 127, "", f"{self.path}: {error.strerror}")
             try:
                 status = process.wait(time_limit)
             except subprocess.TimeoutExpired:

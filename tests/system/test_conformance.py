@@ -28,10 +28,18 @@ DELIBERATE = {
 
 def conformance(*words: str, seconds: float = 280) -> subprocess.CompletedProcess[str]:
     """`python -m conformance` in a process of its own: it adopts and ends what its containers leave."""
-    return subprocess.run(
-        [sys.executable, "-m", "conformance", *words],
-        cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "conformance", *words]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            # Not SIGKILL: it has containers to remove.
+            process.terminate()
+            out, err = process.communicate()
+            err += f"\nended after {seconds} s"
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def requirements() -> list[str]:
