@@ -28,14 +28,12 @@ class Finder:
 
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if path is not None and is_frozen(name) and name.startswith("pyoci."):
+        if is_frozen(f"@{name}"):
             return frozen(name)
         file = KNOWN.get(name)
         if file is None:
             if path is not None:
                 return None
-            if name == "pyoci":
-                return frozen(name)
             file = f"{EXTENSIONS}/{name}{SUFFIX}"
         try:
             stat(file)
@@ -51,7 +49,7 @@ class Finder:
 
     @staticmethod
     def exec_module(module):
-        code = get_frozen_object(module.__name__)
+        code = get_frozen_object(f"@{module.__name__}")
         _fix_co_filename(code, module.__file__)
         exec(code, module.__dict__)
 
@@ -59,7 +57,7 @@ class Finder:
 def frozen(name):
     """The spec of a module that is in the launcher."""
     file = f"{PACKAGES}/{name.replace('.', '/')}"
-    if not is_frozen_package(name):
+    if not is_frozen_package(f"@{name}"):
         spec = ModuleSpec(name, Finder, origin=f"{file}.py")
     else:
         spec = ModuleSpec(name, Finder, origin=f"{file}/__init__.py", is_package=True)
@@ -72,7 +70,7 @@ def run():
     """Runs the command. Returns its exit status, all output written."""
     # A command makes some ten thousand objects and ends; looking through them for cycles took 2 ms of it.
     gc.set_threshold(100_000)
-    sys.meta_path.insert(0, Finder)
+    sys.meta_path.insert(2, Finder)  # behind those for built-in and frozen modules
     from pyoci.__main__ import main
 
     status = main(sys.argv[1:])

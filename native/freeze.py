@@ -5,13 +5,13 @@ A module from the launcher's own memory costs a tenth of one that is looked for,
 
 from __future__ import annotations
 
-import encodings
 import marshal
+import sysconfig
 from pathlib import Path
 
 NATIVE = Path(__file__).resolve().parent
-# What every interpreter imports when it starts, site or not, and doesn't have inside.
-STARTUP = ("__init__.py", "aliases.py", "utf_8.py")
+# What of the standard library every start needs, and the interpreter doesn't have inside.
+STARTUP = ("encodings/__init__.py", "encodings/aliases.py", "encodings/utf_8.py", "__future__.py")
 
 
 def modules(packages: Path) -> dict[str, tuple[Path, str]]:
@@ -19,15 +19,14 @@ def modules(packages: Path) -> dict[str, tuple[Path, str]]:
 
     packages  the directory that has the package pyoci, with all its generated modules
     """
-    directory = Path(encodings.__file__).parent
-    found = {
-        module_name(Path("encodings", name)): (directory / name, str(directory / name)) for name in STARTUP
-    }
+    library = Path(sysconfig.get_path("stdlib"))
+    found = {module_name(Path(name)): (library / name, str(library / name)) for name in STARTUP}
     found["_pyoci_bootstrap"] = (NATIVE / "bootstrap.py", "bootstrap.py")
     for source in sorted(packages.glob("pyoci/**/*.py")):
-        # Relative: native/bootstrap.py replaces it by the installed file's name.
+        # Marked, so that Python's own finder of frozen modules, which would take them for parts of the
+        # standard library, passes them by; native/bootstrap.py finds them, and makes the file absolute.
         name = source.relative_to(packages)
-        found[module_name(name)] = (source, str(name))
+        found[f"@{module_name(name)}"] = (source, str(name))
     return found
 
 

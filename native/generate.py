@@ -93,8 +93,9 @@ def render_python(protocol: dict[str, int], steps: dict[str, Any]) -> str:
         star = ", *" if fields else ""
         values = "".join(f"{field}, " for field in step["args"])
         says = step["says"][0].upper() + step["says"][1:]
+        values = values.rstrip() if len(step["args"]) < 2 else values[:-2]
         lines += ["", "", f"def {name}(pointer: str{star}{fields}) -> Step:", f'    """{says}."""',
-                  f'    return Step("{name}", pointer, ({values.rstrip() if len(step["args"]) < 2 else values[:-2]}))']
+                  f'    return Step("{name}", pointer, ({values}))']
     return "\n".join(lines) + "\n"
 
 
