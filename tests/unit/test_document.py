@@ -170,7 +170,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join) | st.binary(max_size=20))
 @example(b'{"a":1,"a":1}')
 @example(b"1e400")
@@ -187,7 +187,7 @@ def test_it_refuses_what_the_library_refuses(data: bytes) -> None:
         assert document.parse(data, "x") == expected
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(VALUES, st.data())
 def test_a_document_with_one_character_changed(value: Any, data: st.DataObject) -> None:
     text = json.dumps(value, indent=1).encode()

@@ -75,27 +75,28 @@ def sections() -> list[dict[str, Any]]:
 )
 def test_every_value_replaced_or_removed(section: dict[str, Any]) -> None:
     """Each property's type is checked, and each required one required."""
+    values = (None, True, -1, 2**64, 1.5, "\0", [], {})
     refused = 0
     for path in places(section):
         refused += not agree(changed(section, path, "remove", None))
-        for value in EDGES:
+        for value in values:
             refused += not agree(changed(section, path, "replace", value))
-    assert refused > len(places(section)) * len(EDGES) / 3
+    assert refused > len(places(section)) * len(values) / 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(GENERATED)
 def test_generated_documents_are_valid(document: Any) -> None:
     assert agree(document)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(mutated(DOCUMENTS))
 def test_mutated_documents(document: Any) -> None:
     agree(document)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(GENERATED.flatmap(lambda document: mutated([document])))
 def test_mutated_generated_documents(document: Any) -> None:
     agree(document)
