@@ -248,10 +248,12 @@ class Manager:
             raise files.failure(error, f"freezing {group.path}") from None
 
     def thaw(self) -> None:
-        """Lets every process run on."""
+        """Lets every process run on; a cgroup that is gone holds nobody up."""
         group = self._freezer_or_error()
         try:
             (v2 if group.version == 2 else v1).thaw(group.path)
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise files.failure(error, f"thawing {group.path}") from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 from time import monotonic
 
 from pyoci.cgroup import UNIFIED, files, v1
@@ -124,6 +123,8 @@ def wait_empty(path: str, seconds: float) -> bool:
 
 def wait_event(path: str, wanted: str, seconds: float) -> bool:
     """Waits until cgroup.events says `wanted`, woken by the kernel; a cgroup that is gone says all."""
+    import select
+
     deadline = monotonic() + seconds
     try:
         descriptor = os.open(f"{path}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)

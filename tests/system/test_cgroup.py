@@ -372,6 +372,17 @@ def test_freeze_and_thaw(group: Manager, start: Start) -> None:
     eventually(process.stdout.read)
 
 
+def test_a_cgroup_that_is_gone_is_not_frozen(group: Manager) -> None:
+    group.destroy()
+    group.thaw()
+    group.kill(signal.SIGKILL)
+    group.destroy()
+    assert not group.frozen()
+    assert group.pids() == []
+    with pytest.raises(Error, match="freezing"):
+        group.freeze()
+
+
 def test_what_is_frozen_from_above_is_said_to_be(group: Manager, name: str) -> None:
     below = make_below(name)
     group.freeze()
