@@ -1,6 +1,6 @@
 /* The installed `pyoci` command: begins the one long kernel wait, then starts Python with as little as it can.
  *
- *   pyoci ──fork──► ──fork──► writes itself into the cgroup v1 group it is already in, exits
+ *   pyoci ──fork──► ──fork──► writes itself into the cgroup v1 group it is already in, a few times
  *     │                └────► exits at once, so that nobody's child is left waiting to be reaped
  *     └──► Python, isolated and without site ──► pyoci.__main__.main(argv) ──► _exit(status)
  *
@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,11 @@
 
 #define CGROUPS "/sys/fs/cgroup"
 #define MOST_PATHS 8
+#define MOST_REPETITIONS 50
+#define REPETITION_MILLISECONDS 2
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
 
 /* Where Python finds its modules, in order; the texts live as long as the process. */
 struct places {
@@ -85,34 +91,42 @@ static int open_own_group(char *line)
     return open(path, O_WRONLY | O_CLOEXEC);
 }
 
-/* Moves this process into the v1 group it is in: that changes nothing, and takes as long as a real migration. */
-static void migrate_nowhere(void)
+/* Moves this process into the v1 group it is in: that changes nothing, and waits as long as a real migration would.
+ * Then again and again, without a wait, so that the kernel doesn't come back to rest before pyoci's own migration,
+ * however slow this machine is: until pyoci ends, or some time has passed. */
+static void migrate_nowhere(pid_t pyoci)
 {
     static char text[16384];
     int file = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
     ssize_t length = file < 0 ? -1 : read(file, text, sizeof(text) - 1);
+    struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, pyoci, 0u), .events = POLLIN};
     char *rest = NULL;
 
-    if (length <= 0)
+    if (length <= 0 || ended.fd < 0)
         return;
     text[length] = '\0';
     for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         int procs = open_own_group(line);
-        if (procs >= 0 && write(procs, "0", 1) == 1)
-            return;
+        if (procs < 0 || write(procs, "0", 1) != 1)
+            continue;
+        for (int times = 0; times < MOST_REPETITIONS; times++)
+            if (poll(&ended, 1, REPETITION_MILLISECONDS) != 0 || write(procs, "0", 1) != 1)
+                break;
+        return;
     }
 }
 
 /* A v1 migration takes a lock that first waits for an RCU grace period, 6 to 16 ms, unless another migration has
- * just waited for it. So one is begun here, and its wait passes while Python loads. It can't be done by a thread:
- * the lock is held for the thread's whole process, which would wait with it.
+ * just waited for it: the lock stays cheap until about one grace period after its last use (rcu_sync_exit in the
+ * kernel's kernel/rcu/sync.c). So one is begun here, and its wait passes while Python loads. It can't be done by a
+ * thread: the lock is held for the thread's whole process, which would wait with it.
  *
  * Twice forked: pyoci may wait for a container for days, and must not have an unreaped child meanwhile. Both
  * children first close every descriptor, so that no pipe of the caller's is held open by them. */
 static void begin_grace_period(void)
 {
     struct statfs cgroups;
-    pid_t child;
+    pid_t pyoci = getpid(), child;
 
     if (statfs(CGROUPS, &cgroups) != 0 || cgroups.f_type == CGROUP2_SUPER_MAGIC)
         return;
@@ -123,7 +137,7 @@ static void begin_grace_period(void)
     } else if (child == 0) {
         syscall(SYS_close_range, 0u, ~0u, 0u);
         if (fork() == 0)
-            migrate_nowhere();
+            migrate_nowhere(pyoci);
         _exit(0);
     }
 }

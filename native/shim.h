@@ -36,3 +36,18 @@ int shim_signal_fd(void);
 /* Makes an eBPF program of type CGROUP_DEVICE the only one that is attached to a cgroup v2
  * directory; with size 0 none is. */
 int shim_set_device_filter(int cgroup, const char *instructions, size_t size);
+
+/* Sockets of packets (SOCK_SEQPACKET) and streams, close-on-exec, without loading Python's own. A
+ * path may be as long as open(2) takes: only its last part has to fit into a sockaddr_un. */
+int shim_socket_pair(int ends[2]);
+int shim_listen(const char *path);
+int shim_connect(const char *path, int stream);
+int shim_send(int socket, const char *data, size_t size, int descriptor);
+/* One packet into `data`, its size; *descriptor is one that came along, or -1. 0 at the end. */
+int shim_receive(int socket, char *data, size_t size, int *descriptor);
+
+/* poll(2): `events` are asked for on entry, and what happened on return. -1 milliseconds: for ever. */
+int shim_poll(int count, const int *descriptors, int *events, int milliseconds);
+
+/* flock(2), exclusive, without waiting: -EAGAIN when somebody else has it. */
+int shim_lock(int descriptor);

@@ -14,7 +14,7 @@ ffibuilder.cdef(re.sub(r"/\*.*?\*/", "", (HERE / "shim.h").read_text(), flags=re
 ffibuilder.set_source(
     "pyoci._shim",
     '#include <stddef.h>\n#include <stdint.h>\n#include "shim.h"',
-    sources=["native/shim.c", "native/device_filter.c"],
+    sources=["native/shim.c", "native/shim_socket.c", "native/device_filter.c"],
     include_dirs=[str(HERE)],
     extra_compile_args=[
         "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",

@@ -13,14 +13,13 @@ The order, and what undoes it. The state directory comes first: whatever follows
 from __future__ import annotations
 
 import os
-from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 from time import gmtime, strftime, time_ns
 
 from pyoci.bundle.load import load
 from pyoci.cgroup import layout, manager
 from pyoci.errors import Error
 from pyoci.host import privileges, procfs
-from pyoci.lifecycle import handover, store
+from pyoci.lifecycle import channel, handover, store
 from pyoci.lifecycle import init as executor
 from pyoci.plan import compile as compiler
 from pyoci.plan.situation import CgroupView, Situation
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from pyoci.lifecycle.settings import Settings
     from pyoci.plan.plan import Plan
     from pyoci.plan.steps import Step
-
 
 
 class Making:
@@ -55,7 +53,7 @@ class Making:
         self.options = options
         self.bundle = bundle
         self.init: executor.Init | None = None
-        self.listener: socket | None = None
+        self.listener = -1
         self.master = -1
         self.plan: Plan
         self.cgroup: Manager
@@ -66,8 +64,8 @@ class Making:
         """Give up our hold on a container that is made; it goes on by itself."""
         if self.init:
             self.init.close()
-        if self.listener:
-            self.listener.close()
+        if self.listener >= 0:
+            os.close(self.listener)
         if self.master >= 0:
             os.close(self.master)
             self.master = -1
@@ -77,8 +75,8 @@ class Making:
         """Take back everything, in the opposite order."""
         if self.init:
             self.init.destroy()
-        if self.listener:
-            self.listener.close()
+        if self.listener >= 0:
+            os.close(self.listener)
         if self.master >= 0:
             os.close(self.master)
         self.cgroup.kill(9)
@@ -225,8 +223,8 @@ def _spawn(making: Making, gated: bool, trace: Callable[[Step, int], None] | Non
         for name, path in plan.descriptors.items():
             opened[name] = _open(plan, name, path)
         if gated:
-            making.listener = _listen(making.container)
-            opened["listener"] = making.listener.fileno()
+            making.listener = channel.listen(f"{making.container.path}/start")
+            opened["listener"] = making.listener
         if plan_birth(cgroup):
             cgroup.create()
             birth = cgroup.birth_fd()
@@ -282,17 +280,6 @@ def _open(plan: Plan, name: str, path: str) -> int:
             pointer=next((s.pointer for s in plan.steps if name in s.args), "/linux/namespaces"),
             errno=error.errno or 0,
         ) from None
-
-
-def _listen(container: store.Container) -> socket:
-    listener = socket(AF_UNIX, SOCK_SEQPACKET)
-    try:
-        listener.bind(container.socket_path())
-        listener.listen(8)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
 
 
 def _join(making: Making) -> None:
@@ -371,11 +358,9 @@ def _take_terminal(making: Making, master: int) -> None:
     if not making.options.console_socket:
         making.master = master
         return
-    connection = handover.connect(making.options.console_socket, "--console-socket")
     try:
-        handover.send_descriptor(connection, master, b"/dev/ptmx")
+        handover.send_descriptor(making.options.console_socket, "--console-socket", master, b"/dev/ptmx")
     finally:
-        connection.close()
         os.close(master)
 
 
@@ -418,11 +403,7 @@ def _finish(making: Making) -> None:
     making.container.write("steps.json", remembered_steps(init.plan))
     making.container.save()
     if options.pidfd_socket:
-        connection = handover.connect(options.pidfd_socket, "--pidfd-socket")
-        try:
-            handover.send_descriptor(connection, init.pidfd, b"pidfd")
-        finally:
-            connection.close()
+        handover.send_descriptor(options.pidfd_socket, "--pidfd-socket", init.pidfd, b"pidfd")
     if options.pid_file:
         handover.write_pid_file(options.pid_file, init.pid)
 

@@ -63,7 +63,7 @@ def remove(container: store.Container, settings: Settings) -> None:
 
 
 def _kill_and_wait(container: store.Container) -> None:
-    from pyoci.lifecycle.init import wait_exit
+    from pyoci.lifecycle.channel import wait_readable
 
     pid = container.state["pid"]
     try:
@@ -74,7 +74,7 @@ def _kill_and_wait(container: store.Container) -> None:
         if container.alive():  # the pidfd is surely the container's, not a later process's
             manager.load(container.state["cgroup"]).thaw()
             os.kill(pid, 9)
-            if not wait_exit(pidfd, KILL_SECONDS):
+            if not wait_readable(pidfd, KILL_SECONDS):
                 raise Error(
                     f"process {pid} of container {container.id} is still there {KILL_SECONDS:.0f} s "
                     "after SIGKILL",

@@ -254,12 +254,11 @@ class _Execution:
 
             hand_listener(self.container, report.descriptor)
         elif self.options.console_socket:
-            connection = handover.connect(self.options.console_socket, "--console-socket")
+            path, master = self.options.console_socket, report.descriptor
             try:
-                handover.send_descriptor(connection, report.descriptor, b"/dev/ptmx")
+                handover.send_descriptor(path, "--console-socket", master, b"/dev/ptmx")
             finally:
-                connection.close()
-                os.close(report.descriptor)
+                os.close(master)
         else:
             self.master = report.descriptor
 
@@ -271,10 +270,6 @@ class _Execution:
         if self.joined.user:
             creation.set_limits(self.process, init.pid)
         if self.options.pidfd_socket:
-            connection = handover.connect(self.options.pidfd_socket, "--pidfd-socket")
-            try:
-                handover.send_descriptor(connection, init.pidfd, b"pidfd")
-            finally:
-                connection.close()
+            handover.send_descriptor(self.options.pidfd_socket, "--pidfd-socket", init.pidfd, b"pidfd")
         if self.options.pid_file:
             handover.write_pid_file(self.options.pid_file, init.pid)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 from _signal import SIG_SETMASK, pthread_sigmask, valid_signals
 from errno import EAGAIN, EIO
-from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
 
 from pyoci._shim import lib
-from pyoci.lifecycle.init import checked
+from pyoci.lifecycle.channel import POLLERR, POLLHUP, POLLIN, POLLOUT, checked, wait_events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,20 +37,18 @@ class Foreground:
 
     def wait(self, pid: int, pidfd: int) -> int:
         """The exit status of our child `pid`; 128 + n when signal n ended it."""
-        watcher = poll()
-        watcher.register(self._signals, POLLIN)
-        watcher.register(pidfd, POLLIN)
         ended = False
         while not ended:
+            wanted = {self._signals: POLLIN, pidfd: POLLIN}
             if self._relay:
-                self._relay.interest(watcher)
-            for descriptor, events in watcher.poll():
+                wanted.update(self._relay.interest())
+            for descriptor, events in wait_events(wanted).items():
                 if descriptor == self._signals:
                     self._forward(pid)
                 elif descriptor == pidfd:
                     ended = True
                 elif self._relay:
-                    self._relay.serve(descriptor, events, watcher)
+                    self._relay.serve(descriptor, events)
         if self._relay:
             self._relay.drain()
         _, status = os.waitpid(pid, 0)
@@ -103,6 +100,7 @@ class _Relay:
         self.master = master
         self.saved: list[Any] | None = None
         self.input_open = True
+        self.hung_up = False
         self.to_container = b""
         self.to_caller = b""
         os.set_blocking(master, False)
@@ -134,38 +132,35 @@ class _Relay:
         except OSError:
             return  # ours has no size
 
-    def interest(self, watcher: Any) -> None:
-        """What to wait for now: read only what there is room for."""
+    def interest(self) -> dict[int, int]:
+        """What to wait for now: read only what there is room for, write only what there is."""
+        wanted = {}
         if self.input_open and not self.to_container:
-            watcher.register(0, POLLIN)
-        else:
-            _forget(watcher, 0)
-        wanted = (POLLIN if not self.to_caller else 0) | (POLLOUT if self.to_container else 0)
-        if self.master >= 0 and wanted:
-            watcher.register(self.master, wanted)
-        else:
-            _forget(watcher, self.master)
+            wanted[0] = POLLIN
         if self.to_caller:
-            watcher.register(1, POLLOUT)
-        else:
-            _forget(watcher, 1)
+            wanted[1] = POLLOUT
+        if self.master >= 0:
+            reading = 0 if self.to_caller else POLLIN
+            writing = POLLOUT if self.to_container else 0
+            if reading | writing and not self.hung_up:
+                wanted[self.master] = reading | writing
+        return wanted
 
-    def serve(self, descriptor: int, events: int, watcher: Any) -> None:
+    def serve(self, descriptor: int, events: int) -> None:
+        """Do what a descriptor is ready for."""
         if descriptor == 0:
             data = _read(0)
             self.input_open = bool(data)
             self.to_container += data if data else b"\x04"  # end of input is ^D to a terminal
         elif descriptor == 1:
             self.to_caller = self.to_caller[os.write(1, self.to_caller) :]
-        elif descriptor == self.master:
-            if events & POLLOUT:
-                self._write_master()
-            if events & POLLIN:
-                self.to_caller += _read(self.master)
-            elif events & (POLLHUP | POLLERR):
-                # Nobody has it open just now; a later process may. Its end shows at the pidfd.
-                _forget(watcher, self.master)
-                self.master = -1 if not events & POLLIN else self.master
+        elif events & POLLIN:
+            self.to_caller += _read(self.master)
+        elif events & POLLOUT:
+            self._write_master()
+        elif events & (POLLHUP | POLLERR):
+            # Nobody has it open. Waiting on would spin; what a later process writes is drained at the end.
+            self.hung_up = True
 
     def _write_master(self) -> None:
         try:
@@ -188,13 +183,6 @@ class _Relay:
             self.to_caller = _read(self.master)
             if not self.to_caller:
                 return
-
-
-def _forget(watcher: Any, descriptor: int) -> None:
-    try:
-        watcher.unregister(descriptor)
-    except (KeyError, ValueError):
-        return
 
 
 def _read(descriptor: int) -> bytes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
 
 from pyoci.errors import Error
+from pyoci.lifecycle import channel
 
 
 def write_pid_file(path: str, pid: int) -> None:
@@ -26,28 +26,23 @@ def write_pid_file(path: str, pid: int) -> None:
         ) from None
 
 
-def connect(path: str, flag: str) -> socket:
-    """The connected stream socket that an engine listens on, given by `flag`."""
-    # By its directory's descriptor, as a sockaddr_un holds no more than 107 characters.
-    directory, name = os.path.split(os.path.abspath(path))
-    connection = socket(AF_UNIX, SOCK_STREAM)
+def connect(path: str, flag: str) -> channel.Channel:
+    """A connection to the stream socket that an engine listens on, given by `flag`."""
     try:
-        parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            connection.connect(f"/proc/self/fd/{parent}/{name}")
-        finally:
-            os.close(parent)
+        return channel.connect(path, stream=True)
     except OSError as error:
-        connection.close()
         raise Error(
             f"can't connect to {path}, given by {flag}: {os.strerror(error.errno or 0).lower()}",
             code="not-found",
             errno=error.errno or 0,
             hint="whoever calls pyoci has to listen there",
         ) from None
-    return connection
 
 
-def send_descriptor(connection: socket, descriptor: int, name: bytes) -> None:
-    """Send one descriptor with a few bytes of text, as engines expect terminals and pidfds."""
-    connection.sendmsg([name], [(SOL_SOCKET, SCM_RIGHTS, descriptor.to_bytes(4, "little"))])
+def send_descriptor(path: str, flag: str, descriptor: int, name: bytes) -> None:
+    """Send a descriptor with a few bytes of text, as engines expect terminals and pidfds."""
+    connection = connect(path, flag)
+    try:
+        connection.send(name, descriptor)
+    finally:
+        connection.close()

@@ -11,6 +11,7 @@ from pyoci._shim import lib
 from pyoci.bundle import document
 from pyoci.errors import Error
 from pyoci.lifecycle import init as executor
+from pyoci.lifecycle.channel import checked, wait_readable
 from pyoci.plan.compile import compile_hook
 
 TYPE_CHECKING = False
@@ -65,9 +66,7 @@ def _run_one(
         environment=hook["env"] if hook.get("env") is not None else environment,
     )
     # Memory files rather than pipes: neither side can block the other, or be killed by SIGPIPE.
-    given = executor.checked(
-        lib.shim_sealed_data(state, len(state), b"state"), "make the memfd with the state"
-    )
+    given = checked(lib.shim_sealed_data(state, len(state), b"state"), "make the memfd with the state")
     output = os.memfd_create("hook-output", os.MFD_CLOEXEC)
     here = os.open(".", os.O_PATH | os.O_CLOEXEC)
     try:
@@ -95,7 +94,7 @@ def _run_one(
 def _finish(process: executor.Init, hook: dict[str, Any], pointer: str, output: int) -> None:
     process.until_program()
     seconds = hook.get("timeout")
-    if not executor.wait_exit(process.pidfd, seconds if seconds else 1e6):
+    if not wait_readable(process.pidfd, seconds if seconds else 1e6):
         raise _failed(hook, pointer, f"was still running after {seconds} s and was killed", output)
     _, status = os.waitpid(process.pid, 0)
     process.pid = 0

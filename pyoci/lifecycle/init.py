@@ -7,11 +7,10 @@ failure comes back as a step's number and leaves here as an Error with that step
 from __future__ import annotations
 
 import os
-from _socket import AF_UNIX, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
-from _struct import Struct
-from select import POLLIN, poll
 
 from pyoci.errors import Error
+from pyoci.lifecycle import channel
+from pyoci.lifecycle.channel import checked
 from pyoci.plan.steps import TABLE
 
 TYPE_CHECKING = False
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 FAILED, WAITING, CLONED, DESCRIPTOR, READY, DONE, WARNING = range(1, 8)
 TERMINAL, LISTENER = 1, 2
-_REPORT = Struct("<IIiIq")
+_HEADER_BYTES = 24  # struct report, native/executor/report.h
 _EXECUTOR = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_executor")
 
 
@@ -33,8 +32,12 @@ class Report:
     __slots__ = ("descriptor", "error", "kind", "step", "text", "value")
 
     def __init__(self, packet: bytes, descriptor: int) -> None:
-        self.kind, self.step, self.error, length, self.value = _REPORT.unpack_from(packet)
-        self.text = packet[_REPORT.size : _REPORT.size + length].decode("utf-8", "replace")
+        self.kind = int.from_bytes(packet[0:4], "little")
+        self.step = int.from_bytes(packet[4:8], "little")
+        self.error = int.from_bytes(packet[8:12], "little", signed=True)
+        length = int.from_bytes(packet[12:16], "little")
+        self.value = int.from_bytes(packet[16:24], "little", signed=True)
+        self.text = packet[_HEADER_BYTES : _HEADER_BYTES + length].decode("utf-8", "replace")
         self.descriptor = descriptor
 
 
@@ -46,7 +49,7 @@ class Init:
 
     __slots__ = ("control", "pid", "pidfd", "plan", "stage", "stage_pidfd", "trace", "warn")
 
-    def __init__(self, plan: Plan, control: socket, warn: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, control: channel.Channel, warn: Callable[[str], None]) -> None:
         self.plan = plan
         self.control = control
         self.warn = warn
@@ -58,9 +61,10 @@ class Init:
         """The next packet, None at the end of the connection. Raises what a FAILED tells; takes
         note of CLONED, DONE and WARNING by itself."""
         while True:
-            report = _receive(self.control)
-            if report is None:
+            packet, descriptor = self.control.receive()
+            if not packet:
                 return None
+            report = Report(packet, descriptor)
             if report.kind == CLONED:
                 self.pid, self.pidfd = report.value, report.descriptor
                 self._reap_stage()
@@ -127,7 +131,7 @@ def spawn(
     from pyoci._shim import ffi, lib  # here, as start and delete only talk with what create spawned
     from pyoci.plan.encode import encode
 
-    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
+    ours, theirs = channel.pair()
     init = Init(plan, ours, warn)
     init.trace = trace
     image = program = -1
@@ -138,7 +142,7 @@ def spawn(
         kept = [*descriptors.values(), *keep]
         request = ffi.new("struct spawn *")
         request.namespaces = plan.clone_flags
-        request.executor, request.plan, request.control = image, program, theirs.fileno()
+        request.executor, request.plan, request.control = image, program, theirs.descriptor
         request.cgroup = cgroup
         request.standard = standard
         numbers = ffi.new("int[]", kept)
@@ -172,13 +176,6 @@ def _image() -> int:
         os.close(file)
 
 
-def checked(result: int, what: str) -> int:
-    """A shim call's result; minus an errno becomes an Error."""
-    if result < 0:
-        raise Error(f"can't {what}: {os.strerror(-result).lower()}", errno=-result)
-    return result
-
-
 def _no_clone(plan: Plan, number: int) -> Error:
     from pyoci.plan.kernel import NAMESPACES
 
@@ -191,19 +188,6 @@ def _no_clone(plan: Plan, number: int) -> Error:
         errno=number,
         hint="an unprivileged user needs a user namespace" if number == 1 else "",
     )
-
-
-def _receive(control: socket) -> Report | None:
-    try:
-        packet, ancillary, _, _ = control.recvmsg(2048, 64)
-    except ConnectionResetError:
-        return None  # the executor ended with an answer of ours unread
-    descriptor = -1
-    for level, kind, data in ancillary:
-        if level == SOL_SOCKET and kind == SCM_RIGHTS:
-            descriptor = int.from_bytes(data[:4], "little")
-            os.set_inheritable(descriptor, False)
-    return Report(packet, descriptor) if packet else None
 
 
 def failure(plan: list[Step], report: Report, pid: int) -> Error:
@@ -242,10 +226,3 @@ def _diagnosed(plan: list[Step], step: Step, error: Error, report: Report, pid: 
     finally:
         os.close(root)
     return Error(message, code="not-found", pointer=step.pointer, errno=report.error, hint=hint)
-
-
-def wait_exit(pidfd: int, seconds: float) -> bool:
-    """Whether the process behind the pidfd ends within that time."""
-    watcher = poll()
-    watcher.register(pidfd, POLLIN)
-    return bool(watcher.poll(seconds * 1000))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 
 from pyoci.bundle import document
 from pyoci.errors import Error
+from pyoci.lifecycle import channel, store
 from pyoci.lifecycle import init as executor
-from pyoci.lifecycle import store
 from pyoci.plan.plan import Plan
 from pyoci.plan.steps import Step
 
@@ -48,11 +47,9 @@ def _wrong_state(container_id: str, status: str) -> Error:
 
 def _connect(container: store.Container, settings: Settings) -> executor.Init:
     """A conversation with the process at the gate, as `create` had one before."""
-    connection = socket(AF_UNIX, SOCK_SEQPACKET)
     try:
-        connection.connect(container.socket_path())
+        connection = channel.connect(f"{container.path}/start", stream=False)
     except OSError as error:
-        connection.close()
         raise Error(
             f"nobody waits for the start of container {container.id}: "
             + os.strerror(error.errno or 0).lower(),
@@ -142,11 +139,10 @@ def hand_listener(container: store.Container, descriptor: int) -> None:
         "metadata": metadata,
         "state": described,
     }
-    connection = handover.connect(path, "/linux/seccomp/listenerPath")
     try:
-        handover.send_descriptor(connection, descriptor, document.dump(message, 0).encode())
+        text = document.dump(message, 0).encode()
+        handover.send_descriptor(path, "/linux/seccomp/listenerPath", descriptor, text)
     finally:
-        connection.close()
         os.close(descriptor)
 
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import os
 from errno import EAGAIN, ENOENT, ENOTDIR
-from fcntl import LOCK_EX, LOCK_NB, flock
 from time import monotonic, sleep
 
 from pyoci import SPEC_VERSION
+from pyoci._shim import lib
 from pyoci.bundle import document
 from pyoci.errors import Error
 from pyoci.host import procfs
+from pyoci.lifecycle.channel import checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,10 +93,6 @@ class Container:
         assert isinstance(parsed, dict)
         return parsed
 
-    def socket_path(self) -> str:
-        """The start socket by a path that always fits into a sockaddr_un's 108 bytes."""
-        return f"/proc/self/fd/{self.descriptor}/start"
-
     def alive(self) -> bool:
         """Whether the first process is still the one that was started: same boot, same start time."""
         pid = self.state.get("pid") or 0
@@ -107,12 +104,20 @@ class Container:
         """creating, created, running, paused or stopped (runtime.md#state), as things are now."""
         phase: str = self.state["phase"]
         if phase == "creating" and not self.state.get("pid"):
-            return "creating"
+            return "creating" if self._is_locked() else "stopped"
         if not self.alive():
             return "stopped"
         if phase != "creating" and self._frozen():
             return "paused"
         return phase
+
+    def _is_locked(self) -> bool:
+        """Whether somebody works on it: a creation without a creator will never be finished."""
+        probe = _open(self.path)
+        try:
+            return bool(lib.shim_lock(probe) == -EAGAIN)
+        finally:
+            os.close(probe)
 
     def _frozen(self) -> bool:
         from pyoci.cgroup import manager
@@ -123,12 +128,10 @@ class Container:
         """Keep every other operation that changes this container out, until close()."""
         deadline = monotonic() + LOCK_SECONDS
         while True:
-            try:
-                flock(self.descriptor, LOCK_EX | LOCK_NB)
+            result = lib.shim_lock(self.descriptor)
+            if result != -EAGAIN:
+                checked(result, f"lock {self.path}")
                 return
-            except OSError as error:
-                if error.errno != EAGAIN:
-                    raise
             if monotonic() > deadline:
                 raise Error(
                     f"another operation has kept container {self.id} locked for {LOCK_SECONDS:.0f} s",

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from _struct import Struct
-
 from pyoci.plan.steps import MAGIC, TABLE, VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from pyoci.plan.steps import Step
 
-_HEADER = Struct("<6I")
-_STEP = Struct("<HHI")
-_NUMBER = Struct("<q")
-_REFERENCE = Struct("<II")
+_HEADER_SIZE = 24
+_STEP_SIZE = 8
 TRACE = 1
+
+
+def _words(*values: int) -> bytes:
+    """Unsigned 32-bit numbers. (The struct module would cost each command a shared library.)"""
+    return b"".join([value.to_bytes(4, "little") for value in values])
 
 
 class _Blob:
@@ -37,7 +39,7 @@ class _Blob:
         offset = self.known.get(data)
         if offset is None:
             offset = self.known[data] = self.add(data + b"\0")
-        return _REFERENCE.pack(offset, len(data))
+        return _words(offset, len(data))
 
     def align(self) -> None:
         if self.end % 4:
@@ -46,12 +48,11 @@ class _Blob:
     def texts(self, values: Sequence[str]) -> bytes:
         references = b"".join([self.text(_bytes(value)) for value in values])
         self.align()
-        return _REFERENCE.pack(self.add(references), len(values))
+        return _words(self.add(references), len(values))
 
     def numbers(self, values: Sequence[int]) -> bytes:
         self.align()
-        data = b"".join([value.to_bytes(4, "little") for value in values])
-        return _REFERENCE.pack(self.add(data), len(values))
+        return _words(self.add(_words(*values)), len(values))
 
 
 def _bytes(value: str) -> bytes:
@@ -63,26 +64,26 @@ def encode(steps: Sequence[Step], descriptors: Mapping[str, int], trace: bool = 
     """The plan as bytes. `descriptors` gives the number behind each name an `fd` argument holds;
     the empty name is no descriptor."""
     words = sum([len(step.args) for step in steps])
-    blob = _Blob(_HEADER.size + len(steps) * _STEP.size + words * 8)
+    blob = _Blob(_HEADER_SIZE + len(steps) * _STEP_SIZE + words * 8)
     records: list[bytes] = []
     for index, step in enumerate(steps):
         opcode, _, _, types = TABLE[step.op]
-        records.append(_STEP.pack(opcode, len(types), index))
+        records.append(_words(opcode | len(types) << 16, index))
         for kind, value in zip(types, step.args, strict=True):
             records.append(_argument(blob, kind, value, descriptors))
-    header = _HEADER.pack(MAGIC, VERSION, blob.end, len(steps), TRACE if trace else 0, 0)
+    header = _words(MAGIC, VERSION, blob.end, len(steps), TRACE if trace else 0, 0)
     return b"".join([header, *records, *blob.parts])
 
 
-def _argument(blob: _Blob, kind: str, value: object, descriptors: Mapping[str, int]) -> bytes:
-    if kind == "int":
-        return _NUMBER.pack(value)
-    if kind == "str":
-        return blob.text(_bytes(value))  # type: ignore[arg-type]  # the step table gives the type
+def _argument(blob: _Blob, kind: str, value: Any, descriptors: Mapping[str, int]) -> bytes:
+    """One argument's word; the step table says of what type the value is."""
     if kind == "fd":
-        return _NUMBER.pack(descriptors[value] if value else -1)  # type: ignore[index]
-    if kind == "strs":
-        return blob.texts(value)  # type: ignore[arg-type]
+        kind, value = "int", descriptors[value] if value else -1
+    if kind == "int":
+        word: bytes = value.to_bytes(8, "little", signed=True)
+        return word
+    if kind == "str":
+        return blob.text(_bytes(value))
     if kind == "bytes":
-        return blob.text(value)  # type: ignore[arg-type]
-    return blob.numbers(value)  # type: ignore[arg-type]
+        return blob.text(value)
+    return blob.texts(value) if kind == "strs" else blob.numbers(value)

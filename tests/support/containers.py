@@ -71,9 +71,25 @@ class Bundle:
         for name in ("bin", "dev", "etc", "proc", "sys", "tmp"):
             (self.rootfs / name).mkdir(parents=True, exist_ok=True)
         shutil.copy("/bin/busybox", self.rootfs / "bin/busybox")
-        for applet in ("sh", "true", "false", "sleep", "cat", "id", "ls", "echo", "mount", "stat", "touch"):
+        for applet in (
+            "sh",
+            "true",
+            "false",
+            "sleep",
+            "cat",
+            "id",
+            "ls",
+            "echo",
+            "mount",
+            "stat",
+            "touch",
+            "grep",
+            "hostname",
+        ):
             (self.rootfs / "bin" / applet).symlink_to("busybox")
-        (self.rootfs / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")
+        (self.rootfs / "etc/passwd").write_text(
+            "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n"
+        )
 
     def args(self, *args: str) -> Bundle:
         self.config["process"]["args"] = list(args)

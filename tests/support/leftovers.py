@@ -36,7 +36,9 @@ def _children() -> list[str]:
 
 
 def _mounts() -> set[str]:
-    return {line.split(" ", 4)[4].split(" ")[0] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    return {
+        line.split(" ", 4)[4].split(" ")[0] for line in Path("/proc/self/mountinfo").read_text().splitlines()
+    }
 
 
 def _cgroups() -> set[str]:

@@ -1,0 +1,126 @@
+"""pyoci under podman: an image made from the busybox root filesystem, run, exec, stop, rm."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.containers import PYOCI, Bundle, reap_orphans
+
+pytestmark = pytest.mark.skipif(not shutil.which("podman"), reason="podman isn't installed")
+
+# Engines' defaults are above this machine's hard limits, which nobody without CAP_SYS_RESOURCE can raise.
+LIMITS = ["--ulimit", "nofile=1000:1000", "--ulimit", "nproc=1000:1000"]
+
+
+class Podman:
+    """podman with all of its state in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        configuration = directory / "storage.conf"
+        configuration.write_text(
+            f'[storage]\ndriver = "vfs"\nrunroot = "{directory}/run"\ngraphroot = "{directory}/graph"\n'
+        )
+        self.environment = {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(directory),
+            "CONTAINERS_STORAGE_CONF": str(configuration),
+        }
+        self.flags = [
+            "--root", f"{directory}/graph", "--runroot", f"{directory}/run", "--tmpdir", f"{directory}/tmp",
+            "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
+            "--runtime", PYOCI,
+        ]  # fmt: skip
+
+    def call(self, *args: str) -> subprocess.CompletedProcess[str]:
+        process = subprocess.Popen(
+            ["podman", *self.flags, *args],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while True:
+            try:
+                out, error = process.communicate(timeout=0.2)
+                return subprocess.CompletedProcess(args, process.returncode, out, error)
+            except subprocess.TimeoutExpired:
+                reap_orphans({process.pid})
+
+    def ok(self, *args: str) -> str:
+        done = self.call(*args)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def run(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return self.call("run", "--network", "none", *LIMITS, *args)
+
+
+@pytest.fixture
+def podman(bundle: Bundle) -> Iterator[Podman]:
+    # Not below pytest's directory: podman wants its runroot to have at most 50 characters.
+    with tempfile.TemporaryDirectory(prefix="podman-") as name:
+        podman = Podman(Path(name))
+        subprocess.run(["tar", "-C", bundle.rootfs, "-cf", f"{name}/image.tar", "."], check=True)
+        podman.ok("import", f"{name}/image.tar", "box")
+        yield podman
+        podman.call("rm", "--all", "--force", "--time", "0")
+        for mount in Path("/proc/self/mountinfo").read_text().splitlines():
+            if mount.split()[4].startswith(name):
+                subprocess.run(["umount", mount.split()[4]], check=True)
+
+
+def test_run_hands_on_output_and_status(podman: Podman) -> None:
+    done = podman.run("--rm", "box", "/bin/sh", "-c", "echo out; echo err >&2; exit 42")
+    assert (done.returncode, done.stdout, done.stderr) == (42, "out\n", "err\n")
+
+
+def test_a_service_from_run_to_rm(podman: Podman) -> None:
+    script = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.1; done"
+    done = podman.run("--detach", "--name", "web", "box", "/bin/sh", "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert podman.call("exec", "web", "/bin/sh", "-c", "exit 7").returncode == 7
+    assert (
+        podman.ok("exec", "--user", "1000", "--env", "A=b", "web", "/bin/sh", "-c", "id -u; echo $A")
+        == "1000\nb\n"
+    )
+    assert "ready" in podman.ok("logs", "web")
+    assert (
+        podman.ok("inspect", "--format", "{{.State.Status}} {{.OCIRuntime}}", "web") == f"running {PYOCI}\n"
+    )
+    podman.ok("pause", "web")
+    podman.ok("unpause", "web")
+    podman.ok("stop", "--time", "5", "web")
+    assert podman.ok("inspect", "--format", "{{.State.ExitCode}}", "web") == "0\n"
+    podman.ok("rm", "web")
+    assert podman.ok("ps", "--all", "--quiet") == ""
+
+
+@pytest.mark.parametrize(
+    ("program", "status"), [("/bin/nothing", 127), ("nothing", 127), ("/etc/passwd", 126)]
+)
+def test_podman_knows_why_a_program_cannot_run(podman: Podman, program: str, status: int) -> None:
+    done = podman.run("--rm", "box", program)
+    assert done.returncode == status, done.stderr
+    assert program in done.stderr
+
+
+def test_limits_and_security_options(podman: Podman) -> None:
+    done = podman.run(
+        "--rm", "--memory", "64m", "--pids-limit", "50", "--read-only", "--cap-drop", "all",
+        "--cap-add", "chown", "--user", "1000:1000", "--hostname", "pod",
+        "box", "/bin/sh", "-c",
+        "grep -E 'CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; cat /sys/fs/cgroup/memory/memory.limit_in_bytes;"
+        "touch /x; hostname; id -u",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "CapBnd:\t0000000000000001" in done.stdout
+    assert "Seccomp:\t2" in done.stdout
+    assert str(64 << 20) in done.stdout
+    assert "Read-only file system" in done.stderr
+    assert done.stdout.endswith("pod\n1000\n")
