@@ -241,6 +241,16 @@ def receive(control: socket.socket, timeout: float = 20) -> Report | None:
     )
 
 
+def read_terminal(master: int) -> bytes:
+    """All that is written to a terminal until its last slave is closed, which is an EIO."""
+    output = b""
+    while True:
+        try:
+            output += os.read(master, 4096)
+        except OSError:
+            return output
+
+
 def plan_descriptor(plan: bytes) -> int:
     descriptor = os.memfd_create("plan")
     os.write(descriptor, plan)

@@ -11,22 +11,31 @@
 #include <sys/socket.h>
 
 #include "kernel.h"
+#include "path.h"
 #include "plan.h"
 #include "procfs.h"
 #include "report.h"
+
+/* What was opened in other namespaces must not be taken for these ones'. */
+static int changed_namespaces(void)
+{
+    use_root(-1);
+    forget_procfs();
+    return 0;
+}
 
 int run_join_namespace(const struct step_join_namespace *args)
 {
     if (setns((int)args->fd, (int)args->kind) < 0)
         return fail(errno, "setns");
-    return 0;
+    return changed_namespaces();
 }
 
 int run_join_process(const struct step_join_process *args)
 {
     if (setns((int)args->pidfd, (int)args->kinds) < 0)
         return fail(errno, "setns with flags %#llx", (unsigned long long)args->kinds);
-    return 0;
+    return changed_namespaces();
 }
 
 /* The offsets can be written until the first process is in the namespace, time_namespaces(7). */
@@ -62,7 +71,7 @@ int run_clone(const struct step_clone *args)
     while (read(told[0], &nothing, 1) < 0 && errno == EINTR)
         ;
     close(told[0]);
-    return 0;
+    return changed_namespaces();
 }
 
 int run_unshare(const struct step_unshare *args)

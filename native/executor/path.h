@@ -5,7 +5,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* An O_PATH descriptor of the container's root: what open_root mounted, else "/". */
+/* An O_PATH descriptor of the container's root: what open_root mounted, else the "/" of when it is first
+ * asked for. use_root(-1) forgets it. */
 int root_directory(void);
 void use_root(int directory);
 

@@ -17,6 +17,8 @@
 #include "path.h"
 #include "report.h"
 
+static int procfs = -1;
+
 static int make_procfs(void)
 {
     int context = sys_fsopen("proc");
@@ -53,7 +55,6 @@ static int open_beneath(int directory, const char *path, int flags, uint64_t res
 
 int open_procfs(const char *directory, const char *path, int flags, uint64_t resolve)
 {
-    static int procfs = -1;
     if (procfs < 0)
         procfs = make_procfs();
     if (procfs < 0)
@@ -82,4 +83,11 @@ int write_procfs(const char *directory, const char *path, const char *value, uin
     if (written < 0)
         return fail(error, "write %s/%s", directory, path);
     return (size_t)written == length ? 0 : fail(EIO, "write %s/%s: only in part", directory, path);
+}
+
+void forget_procfs(void)
+{
+    if (procfs >= 0)
+        close(procfs);
+    procfs = -1;
 }

@@ -10,3 +10,6 @@ int open_procfs(const char *directory, const char *path, int flags, uint64_t res
 
 /* Writes the whole text to such a file, with one write(2). */
 int write_procfs(const char *directory, const char *path, const char *value, uint64_t resolve);
+
+/* Makes the next of these use a procfs of the namespaces that this process is in by then. */
+void forget_procfs(void);

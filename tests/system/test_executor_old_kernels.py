@@ -169,7 +169,7 @@ def test_a_terminal(root: Path) -> None:
         run.go()
         run.expect_end()
         assert run.wait() == 0
-        assert os.read(report.descriptor, 4096).split() == [b"/dev/pts/0", b"88:0"]
+        assert driver.read_terminal(report.descriptor).split() == [b"/dev/pts/0", b"88:0"]
         os.close(report.descriptor)
 
 
@@ -213,6 +213,23 @@ def test_a_file_over_a_sysctl_is_refused(root: Path, tmp_path: Path, calls: tupl
     assert (tmp_path / "fake").read_text() == "untouched"
     status, output = output_of([*steps, *finish("cat", f"/proc/sys/{path}")])
     assert (status, output) == (0, "untouched"), "a private procfs has no such file over it"
+
+
+def test_nothing_is_taken_over_from_the_host_when_joining(root: Path) -> None:
+    """The host's root and /proc, which setting the time opened, aren't the container's afterwards."""
+    (root / "etc/passwd").write_text("x:x:4321:1::/of/the/container:/bin/sh")
+    with driver.running([*begin(root), proc(), *finish("sleep", "60")]) as first:
+        first.expect_end()
+        (pidfd,) = first.pidfds
+        steps = [
+            step("time_offsets", offsets="boottime 864000 0\n"),
+            step("join_process", pidfd=pidfd, kinds=driver.NAMESPACES),
+            step("clone"),
+            step("find_program", name="/bin/env"),
+            step("execute", argv=["env"], env=[], home_of=4321),
+        ]
+        for wrapper in ((), without("fsopen")):
+            assert output_of(steps, pass_fds=(pidfd,), wrapper=wrapper) == (0, "HOME=/of/the/container\n")
 
 
 def test_descriptors_without_close_range(root: Path) -> None:
