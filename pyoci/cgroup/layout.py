@@ -26,7 +26,7 @@ class Layout:
     """Every hierarchy that is mounted.
 
     mode         "v1", "hybrid" (v1 and cgroup2), "v2" or "none"
-    hierarchies  in the order of /proc/self/cgroup; cgroup2, if it is there, last
+    hierarchies  in the order in which they were mounted, but cgroup2, if it is there, last
     v1           controller (or "name=…") to mount point
     unified      mount point of cgroup2
     """
@@ -53,7 +53,7 @@ def parse(mounts: bytes, membership: bytes) -> Layout:
     groups = [
         mount for mount in mountinfo.parse(mounts, b" - cgroup") if mount.type in ("cgroup", "cgroup2")
     ]
-    found: list[Hierarchy] = []
+    found: list[tuple[bool, int, Hierarchy]] = []
     for line in membership.decode(errors="surrogateescape").split("\n"):
         if not line:
             continue
@@ -68,9 +68,10 @@ def parse(mounts: bytes, membership: bytes) -> Layout:
             ]
         if here:
             mount = _best(here, own)
-            found.append(Hierarchy(names.split(","), mount.point, _below(mount.root, own) or "/"))
-    found.sort(key=lambda hierarchy: hierarchy.controllers == [UNIFIED])
-    return Layout(found)
+            hierarchy = Hierarchy(names.split(","), mount.point, _below(mount.root, own) or "/")
+            found.append((names == UNIFIED, groups.index(mount), hierarchy))
+    found.sort(key=lambda entry: entry[:2])
+    return Layout([hierarchy for _, _, hierarchy in found])
 
 
 def _best(mounts: list[mountinfo.Mount], own: str) -> mountinfo.Mount:

@@ -56,6 +56,7 @@ def test_hybrid() -> None:
         "cpu": "/sys/fs/cgroup/cpu,cpuacct",
         "cpuacct": "/sys/fs/cgroup/cpu,cpuacct",
     }
+    assert list(here.v1) == ["cpu", "cpuacct", "memory", "name=systemd"], "in the order of the mounts"
     assert here.hierarchies[-1].controllers == [""], "cgroup2 comes last"
 
 
