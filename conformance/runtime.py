@@ -164,6 +164,10 @@ class Runtime:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 status = None
+            except BaseException:
+                # The suite is interrupted: killed amidst its work, the runtime would leave what none can find.
+                process.wait(time_limit)
+                raise
         return Done((self.name, *words), status, self.read(out), self.read(err))
 
     def last_output(self) -> Path:
