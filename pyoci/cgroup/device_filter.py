@@ -101,5 +101,9 @@ def attach(path: str, rules: list[Rule], pointer: str) -> None:
         os.close(directory)
     if result < 0:
         reason = os.strerror(-result).lower()
-        raise Error(f"the kernel refused the device rules' program for {path}: {reason}",
-                    pointer=pointer, errno=-result, hint="attaching one needs CAP_BPF or CAP_SYS_ADMIN")
+        raise Error(
+            f"the kernel refused the device rules' program for {path}: {reason}",
+            pointer=pointer,
+            errno=-result,
+            hint="attaching one needs CAP_BPF or CAP_SYS_ADMIN",
+        )

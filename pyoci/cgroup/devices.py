@@ -68,16 +68,28 @@ def _rule(entry: dict[str, object], pointer: str) -> Rule:
     kind = entry.get("type") or "a"
     access = entry.get("access") or "rwm"
     if kind not in ("a", "b", "c"):
-        raise Error(f"{kind!r} is no device type that a rule can be for (a, b, c)",
-                    code="invalid-config", pointer=f"{pointer}/type")
+        raise Error(
+            f"{kind!r} is no device type that a rule can be for (a, b, c)",
+            code="invalid-config",
+            pointer=f"{pointer}/type",
+        )
     if not isinstance(access, str) or access.strip("rwm"):
-        raise Error(f"access {access!r} is not made of the letters r, w and m",
-                    code="invalid-config", pointer=f"{pointer}/access")
+        raise Error(
+            f"access {access!r} is not made of the letters r, w and m",
+            code="invalid-config",
+            pointer=f"{pointer}/access",
+        )
     if kind == "a":
         # As the kernel and every runtime read it: numbers and letters beside "all" don't count.
         return Rule(bool(entry["allow"]), "a", ANY, ANY, "rwm", pointer)
-    return Rule(bool(entry["allow"]), str(kind), _number(entry, "major", pointer),
-                _number(entry, "minor", pointer), access, pointer)
+    return Rule(
+        bool(entry["allow"]),
+        str(kind),
+        _number(entry, "major", pointer),
+        _number(entry, "minor", pointer),
+        access,
+        pointer,
+    )
 
 
 def _number(entry: dict[str, object], name: str, pointer: str) -> int:

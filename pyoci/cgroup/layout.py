@@ -50,9 +50,7 @@ def detect() -> Layout:
 
 def parse(mounts: bytes, membership: bytes) -> Layout:
     """The layout that the texts of /proc/self/mountinfo and /proc/self/cgroup tell."""
-    groups = [
-        mount for mount in mountinfo.parse(mounts, b" - cgroup") if mount.type in ("cgroup", "cgroup2")
-    ]
+    groups = [mount for mount in mountinfo.parse(mounts, b" - cgroup") if mount.type in ("cgroup", "cgroup2")]
     found: list[tuple[bool, int, Hierarchy]] = []
     for line in membership.decode(errors="surrogateescape").split("\n"):
         if not line:
@@ -63,7 +61,8 @@ def parse(mounts: bytes, membership: bytes) -> Layout:
         else:
             wanted = names.split(",")
             here = [
-                mount for mount in groups
+                mount
+                for mount in groups
                 if mount.type == "cgroup" and all(name in mount.super_options for name in wanted)
             ]
         if here:
@@ -89,4 +88,4 @@ def _below(root: str, path: str) -> str | None:
         return path
     if path == root:
         return "/"
-    return path[len(root):] if path.startswith(root + "/") else None
+    return path[len(root) :] if path.startswith(root + "/") else None

@@ -23,8 +23,11 @@ def apply(manager: Manager, wanted: dict[str, Any], pointer: str) -> None:
         return
     for section, value in wanted.items():
         if value and section != "devices":
-            raise Error("there is no cgroup to set this in, because cgroups are disabled",
-                        code="not-supported", pointer=f"{pointer}/{section}")
+            raise Error(
+                "there is no cgroup to set this in, because cgroups are disabled",
+                code="not-supported",
+                pointer=f"{pointer}/{section}",
+            )
 
 
 def restrict_devices(manager: Manager, entries: list[dict[str, Any]] | None, pointer: str) -> None:
@@ -39,8 +42,11 @@ def restrict_devices(manager: Manager, entries: list[dict[str, Any]] | None, poi
 
         device_filter.attach(paths[UNIFIED], rules, f"{pointer}/devices")
     elif entries and not devices.allow_all(rules):
-        raise Error("no cgroup hierarchy that could enforce device rules is mounted",
-                    code="not-supported", pointer=f"{pointer}/devices")
+        raise Error(
+            "no cgroup hierarchy that could enforce device rules is mounted",
+            code="not-supported",
+            pointer=f"{pointer}/devices",
+        )
 
 
 def version(manager: Manager, controller: str) -> int:
@@ -80,8 +86,11 @@ def _put(write: Write, paths: dict[str, str]) -> Error | None:
         path = f"{directory}/{file}"
         try:
             if write.usage and int(files.read(f"{directory}/{write.usage}")) > int(value):
-                raise Error(f"{value} is below what is in use now ({write.usage} in {directory})",
-                            code="busy", pointer=write.pointer)
+                raise Error(
+                    f"{value} is below what is in use now ({write.usage} in {directory})",
+                    code="busy",
+                    pointer=write.pointer,
+                )
             files.write(path, value)
             if write.confirm and int(files.read(path)) > int(value):
                 raise Error(f"this kernel ignores {file}", code="not-supported", pointer=write.pointer)
@@ -98,5 +107,9 @@ def _put(write: Write, paths: dict[str, str]) -> Error | None:
         return None
     names = " or ".join(file for file, _ in write.choices)
     gone = "" if files.exists(directory) else ", nor is there that directory"
-    raise Error(f"this kernel has no {names} in {directory}{gone}",
-                code="not-supported", pointer=write.pointer, errno=ENOENT)
+    raise Error(
+        f"this kernel has no {names} in {directory}{gone}",
+        code="not-supported",
+        pointer=write.pointer,
+        errno=ENOENT,
+    )

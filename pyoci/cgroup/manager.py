@@ -130,8 +130,11 @@ class Manager:
 
         while True:
             left = max(deadline - monotonic(), 0)
-            empty = v2.wait_empty(group.path, left) if group.version == 2 else (
-                processes.wait_exits(group.path, left))
+            empty = (
+                v2.wait_empty(group.path, left)
+                if group.version == 2
+                else (processes.wait_exits(group.path, left))
+            )
             if empty and remove_tree(group.path):
                 return
             if monotonic() >= deadline:
@@ -200,8 +203,9 @@ class Manager:
         places = [(group, _chosen(group, below)) for group in self.groups]
         for group, inner in places:
             if inner and not files.exists(group.path + inner):
-                raise Error(f"there is no cgroup {inner[1:]} below the container's {group.path}",
-                            code="not-found")
+                raise Error(
+                    f"there is no cgroup {inner[1:]} below the container's {group.path}", code="not-found"
+                )
         for group, inner in places:
             try:
                 files.write(f"{group.path}{inner}/cgroup.procs", str(pid))
@@ -309,18 +313,24 @@ def new(layout: Layout, cgroups_path: str | None, container_id: str, driver: str
     if driver == "disabled":
         return Manager(driver, layout.mode, [])
     if driver == "systemd":
-        raise Error("the systemd cgroup driver is not supported yet", code="not-supported",
-                    hint="leave --systemd-cgroup out to use cgroupfs")
+        raise Error(
+            "the systemd cgroup driver is not supported yet",
+            code="not-supported",
+            hint="leave --systemd-cgroup out to use cgroupfs",
+        )
     if driver != "cgroupfs":
         raise Error(f"no cgroup driver is called {driver!r}", code="usage")
     if layout.mode == "none":
-        raise Error("no cgroup hierarchy is mounted", code="not-supported", pointer=files.PATH,
-                    hint="mount one, or disable cgroups")
+        raise Error(
+            "no cgroup hierarchy is mounted",
+            code="not-supported",
+            pointer=files.PATH,
+            hint="mount one, or disable cgroups",
+        )
     name = cgroups_path or container_id
     inner = normal(name)
     if inner == "/":
-        raise Error(f"{name!r} is no cgroup of a container's own",
-                    code="invalid-config", pointer=files.PATH)
+        raise Error(f"{name!r} is no cgroup of a container's own", code="invalid-config", pointer=files.PATH)
     groups: list[Group] = []
     for hierarchy in layout.hierarchies:
         unified = hierarchy.controllers == [UNIFIED]
@@ -365,8 +375,11 @@ def _chosen(group: Group, below: dict[str, str]) -> str:
     if path == "/":
         return ""
     if any(part in ("", ".", "..") for part in path.split("/")):
-        raise Error(f"{path!r} is not a path below the container's cgroup", code="usage",
-                    hint="write it without a leading slash and without . and ..")
+        raise Error(
+            f"{path!r} is not a path below the container's cgroup",
+            code="usage",
+            hint="write it without a leading slash and without . and ..",
+        )
     return "/" + path
 
 

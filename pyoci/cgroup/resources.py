@@ -76,14 +76,20 @@ def translate(resources: Section, pointer: str, version: Callable[[str], int]) -
         asked = list((compile_v2 if which == 2 else compile_v1)(wanted, where))
         for write in asked:
             if not version(write.controller):
-                raise Error(f"no cgroup hierarchy with the {write.controller} controller is mounted",
-                            code="not-supported", pointer=write.pointer)
+                raise Error(
+                    f"no cgroup hierarchy with the {write.controller} controller is mounted",
+                    code="not-supported",
+                    pointer=write.pointer,
+                )
         result += asked
     unified = resources.get("unified")
     if unified:
         if version("") != 2:
-            raise Error("there is no cgroup v2 hierarchy to set this in", code="not-supported",
-                        pointer=f"{pointer}/unified")
+            raise Error(
+                "there is no cgroup v2 hierarchy to set this in",
+                code="not-supported",
+                pointer=f"{pointer}/unified",
+            )
         result += _unified(unified, f"{pointer}/unified")
     return result
 
@@ -114,8 +120,13 @@ def _memory_v1(memory: Section, pointer: str) -> Iterator[Write]:
     for name, part in (("kernel", "kmem"), ("kernelTCP", "kmem.tcp")):
         most = memory.get(name)
         if most:
-            yield one(f"memory.{part}.limit_in_bytes", most, f"{pointer}/{name}",
-                      optional=most < 0, confirm=most > 0)
+            yield one(
+                f"memory.{part}.limit_in_bytes",
+                most,
+                f"{pointer}/{name}",
+                optional=most < 0,
+                confirm=most > 0,
+            )
     if memory.get("swappiness") is not None:
         yield one("memory.swappiness", memory["swappiness"], f"{pointer}/swappiness")
     if memory.get("disableOOMKiller"):
@@ -150,11 +161,17 @@ def swap_alone(total: int, swap: int, pointer: str) -> int:
     if swap < 0 or total < 0:
         return max(swap, -1)
     if total == 0:
-        raise Error("swap, which counts memory and swap together, needs a memory limit beside it",
-                    code="invalid-config", pointer=pointer)
+        raise Error(
+            "swap, which counts memory and swap together, needs a memory limit beside it",
+            code="invalid-config",
+            pointer=pointer,
+        )
     if swap < total:
-        raise Error(f"memory and swap together ({swap}) can't be less than memory alone ({total})",
-                    code="invalid-config", pointer=pointer)
+        raise Error(
+            f"memory and swap together ({swap}) can't be less than memory alone ({total})",
+            code="invalid-config",
+            pointer=pointer,
+        )
     return swap - total
 
 
@@ -165,8 +182,11 @@ def _cpu_v1(cpu: Section, pointer: str) -> Iterator[Write]:
         low, high = CPU_SHARES
         if not low <= shares <= high:
             # The kernel would take the nearest value it has, without a word.
-            raise Error(f"{shares} is outside what the kernel can set ({low} to {high})",
-                        code="invalid-config", pointer=f"{pointer}/shares")
+            raise Error(
+                f"{shares} is outside what the kernel can set ({low} to {high})",
+                code="invalid-config",
+                pointer=f"{pointer}/shares",
+            )
         yield one("cpu.shares", shares, f"{pointer}/shares")
     for name, file in (
         ("period", "cpu.cfs_period_us"),
@@ -190,8 +210,9 @@ def _cpu_v2(cpu: Section, pointer: str) -> Iterator[Write]:
     if quota or period:
         # Without a second number the kernel keeps the period that it has.
         value = str(quota) if quota and quota > 0 else "max"
-        yield one("cpu.max", f"{value} {period}" if period else value,
-                  f"{pointer}/{'quota' if quota else 'period'}")
+        yield one(
+            "cpu.max", f"{value} {period}" if period else value, f"{pointer}/{'quota' if quota else 'period'}"
+        )
     yield from _burst_and_idle(cpu, pointer, "cpu.max.burst")
 
 
@@ -231,41 +252,64 @@ def _pids(pids: Section, pointer: str) -> Iterator[Write]:
 
 def _block_v1(block: Section, pointer: str) -> Iterator[Write]:
     if block.get("weight"):
-        yield Write("blkio", tuple((file, str(block["weight"])) for file in (
-            "blkio.weight", "blkio.bfq.weight")), f"{pointer}/weight")
+        yield Write(
+            "blkio",
+            tuple((file, str(block["weight"])) for file in ("blkio.weight", "blkio.bfq.weight")),
+            f"{pointer}/weight",
+        )
     if block.get("leafWeight"):
         yield one("blkio.leaf_weight", block["leafWeight"], f"{pointer}/leafWeight")
     for index, device in enumerate(block.get("weightDevice") or []):
         where, name = f"{pointer}/weightDevice/{index}", _device(device)
         if device.get("weight"):
-            yield Write("blkio", tuple((file, f"{name} {device['weight']}") for file in (
-                "blkio.weight_device", "blkio.bfq.weight_device")), f"{where}/weight")
+            yield Write(
+                "blkio",
+                tuple(
+                    (file, f"{name} {device['weight']}")
+                    for file in ("blkio.weight_device", "blkio.bfq.weight_device")
+                ),
+                f"{where}/weight",
+            )
         if device.get("leafWeight"):
             yield one("blkio.leaf_weight_device", f"{name} {device['leafWeight']}", f"{where}/leafWeight")
     for name, direction, unit in THROTTLES:
         for index, device in enumerate(block.get(name) or []):
-            yield one(f"blkio.throttle.{direction}_{unit}_device", f"{_device(device)} {device['rate']}",
-                      f"{pointer}/{name}/{index}")
+            yield one(
+                f"blkio.throttle.{direction}_{unit}_device",
+                f"{_device(device)} {device['rate']}",
+                f"{pointer}/{name}/{index}",
+            )
 
 
 def _block_v2(block: Section, pointer: str) -> Iterator[Write]:
     if block.get("leafWeight"):
         raise refuse("weight of a cgroup's own tasks beside its children's", f"{pointer}/leafWeight")
     if block.get("weight"):
-        yield Write("io", (("io.bfq.weight", str(block["weight"])),
-                           ("io.weight", f"default {io_weight(block['weight'])}")), f"{pointer}/weight")
+        yield Write(
+            "io",
+            (("io.bfq.weight", str(block["weight"])), ("io.weight", f"default {io_weight(block['weight'])}")),
+            f"{pointer}/weight",
+        )
     for index, device in enumerate(block.get("weightDevice") or []):
         where = f"{pointer}/weightDevice/{index}"
         if device.get("leafWeight"):
             raise refuse("weight of a cgroup's own tasks beside its children's", f"{where}/leafWeight")
         if device.get("weight"):
-            yield Write("io", (("io.bfq.weight", f"{_device(device)} {device['weight']}"),
-                               ("io.weight", f"{_device(device)} {io_weight(device['weight'])}")),
-                        f"{where}/weight")
+            yield Write(
+                "io",
+                (
+                    ("io.bfq.weight", f"{_device(device)} {device['weight']}"),
+                    ("io.weight", f"{_device(device)} {io_weight(device['weight'])}"),
+                ),
+                f"{where}/weight",
+            )
     for name, direction, unit in THROTTLES:
         for index, device in enumerate(block.get(name) or []):
-            yield one("io.max", f"{_device(device)} {direction[0]}{unit}={device['rate'] or 'max'}",
-                      f"{pointer}/{name}/{index}")
+            yield one(
+                "io.max",
+                f"{_device(device)} {direction[0]}{unit}={device['rate'] or 'max'}",
+                f"{pointer}/{name}/{index}",
+            )
 
 
 THROTTLES = (
@@ -297,8 +341,9 @@ def _huge(pages: list[Section], pointer: str, file: str) -> Iterator[Write]:
     for index, page in enumerate(pages):
         size, value = page["pageSize"], page["limit"]
         if "/" in size:
-            raise Error(f"{size!r} is no page size", code="invalid-config",
-                        pointer=f"{pointer}/{index}/pageSize")
+            raise Error(
+                f"{size!r} is no page size", code="invalid-config", pointer=f"{pointer}/{index}/pageSize"
+            )
         yield one(f"hugetlb.{size}.{file}", value, f"{pointer}/{index}")
         # Reservations are limited too, or a process maps more than it may touch and dies of SIGBUS.
         yield one(f"hugetlb.{size}.rsvd.{file}", value, f"{pointer}/{index}", optional=True)
@@ -308,8 +353,9 @@ def _network_v1(network: Section, pointer: str) -> Iterator[Write]:
     if network.get("classID"):
         yield one("net_cls.classid", network["classID"], f"{pointer}/classID")
     for index, entry in enumerate(network.get("priorities") or []):
-        yield one("net_prio.ifpriomap", f"{entry['name']} {entry['priority']}",
-                  f"{pointer}/priorities/{index}")
+        yield one(
+            "net_prio.ifpriomap", f"{entry['name']} {entry['priority']}", f"{pointer}/priorities/{index}"
+        )
 
 
 def _rdma(adapters: dict[str, Section], pointer: str) -> Iterator[Write]:

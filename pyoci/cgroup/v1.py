@@ -113,8 +113,11 @@ def thaw(path: str) -> None:
     """Lets a freezer cgroup run. One that is frozen from above stays frozen: Error (wrong-state)."""
     files.write(f"{path}/freezer.state", "THAWED")
     if state(path) not in ("THAWED", ""):
-        raise Error(f"{path} stays frozen, because a cgroup above it is frozen",
-                    code="wrong-state", pointer=files.PATH)
+        raise Error(
+            f"{path} stays frozen, because a cgroup above it is frozen",
+            code="wrong-state",
+            pointer=files.PATH,
+        )
 
 
 def thaw_below(path: str) -> None:

@@ -95,8 +95,11 @@ def thaw(path: str) -> None:
     files.write(f"{path}/cgroup.freeze", "0")
     parent = path.rpartition("/")[0]
     if "frozen 1" in files.read(f"{path}/cgroup.events") and "frozen 1" in _events(parent):
-        raise Error(f"{path} stays frozen, because a cgroup above it is frozen",
-                    code="wrong-state", pointer=files.PATH)
+        raise Error(
+            f"{path} stays frozen, because a cgroup above it is frozen",
+            code="wrong-state",
+            pointer=files.PATH,
+        )
 
 
 def _events(path: str) -> str:

@@ -64,7 +64,9 @@ def start() -> Iterator[Start]:
     def begin(script: str = "exec sleep 1000", group: Manager | None = None) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             ["sh", "-c", f"read x; {script}"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         started.append(process)
         if group:
@@ -195,8 +197,19 @@ def test_a_frozen_cgroup_is_refused(group: Manager, name: str, above: bool) -> N
 
 @mounted("memory")
 def test_memory(group: Manager) -> None:
-    group.set({"memory": {"limit": 8 << 20, "swap": 12 << 20, "reservation": 4 << 20, "swappiness": 10,
-                          "disableOOMKiller": True, "useHierarchy": True, "kernelTCP": 1 << 20}})
+    group.set(
+        {
+            "memory": {
+                "limit": 8 << 20,
+                "swap": 12 << 20,
+                "reservation": 4 << 20,
+                "swappiness": 10,
+                "disableOOMKiller": True,
+                "useHierarchy": True,
+                "kernelTCP": 1 << 20,
+            }
+        }
+    )
     assert value(group, "memory", "memory.limit_in_bytes") == str(8 << 20)
     assert value(group, "memory", "memory.memsw.limit_in_bytes") == str(12 << 20)
     assert value(group, "memory", "memory.soft_limit_in_bytes") == str(4 << 20)
@@ -260,8 +273,12 @@ def test_cpu(group: Manager) -> None:
 def test_a_quota_throttles(group: Manager, start: Start) -> None:
     group.set({"cpu": {"quota": 2000, "period": 20000}})
     start("while :; do :; done", group)
-    eventually(lambda: not value(group, "cpu", "cpu.stat").startswith("nr_periods 0")
-               and "nr_throttled 0\n" not in value(group, "cpu", "cpu.stat"))
+    eventually(
+        lambda: (
+            not value(group, "cpu", "cpu.stat").startswith("nr_periods 0")
+            and "nr_throttled 0\n" not in value(group, "cpu", "cpu.stat")
+        )
+    )
 
 
 @mounted("cpu")
@@ -297,10 +314,14 @@ def test_forks_beyond_the_limit_fail(group: Manager, start: Start) -> None:
 def test_block_devices(group: Manager) -> None:
     device = os.stat("/").st_dev
     major, minor = os.major(device), os.minor(device)
-    group.set({"blockIO": {
-        "throttleReadBpsDevice": [{"major": major, "minor": minor, "rate": 1 << 20}],
-        "throttleWriteIOPSDevice": [{"major": major, "minor": minor, "rate": 100}],
-    }})
+    group.set(
+        {
+            "blockIO": {
+                "throttleReadBpsDevice": [{"major": major, "minor": minor, "rate": 1 << 20}],
+                "throttleWriteIOPSDevice": [{"major": major, "minor": minor, "rate": 100}],
+            }
+        }
+    )
     assert value(group, "blkio", "blkio.throttle.read_bps_device") == f"{major}:{minor} {1 << 20}"
     assert value(group, "blkio", "blkio.throttle.write_iops_device") == f"{major}:{minor} 100"
     with pytest.raises(Error, match="no such device") as caught:

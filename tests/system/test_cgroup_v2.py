@@ -75,12 +75,21 @@ def test_every_controller_is_enabled(group: Manager) -> None:
 
 
 def test_limits(group: Manager) -> None:
-    group.set({
-        "memory": {"limit": 64 << 20, "swap": 80 << 20, "reservation": 32 << 20},
-        "cpu": {"shares": 2048, "quota": 50000, "period": 100000, "burst": 10000, "cpus": "0", "mems": "0"},
-        "pids": {"limit": 20},
-        "unified": {"memory.high": "50331648", "cgroup.max.depth": "3"},
-    })
+    group.set(
+        {
+            "memory": {"limit": 64 << 20, "swap": 80 << 20, "reservation": 32 << 20},
+            "cpu": {
+                "shares": 2048,
+                "quota": 50000,
+                "period": 100000,
+                "burst": 10000,
+                "cpus": "0",
+                "mems": "0",
+            },
+            "pids": {"limit": 20},
+            "unified": {"memory.high": "50331648", "cgroup.max.depth": "3"},
+        }
+    )
     assert value(group, "memory.max") == str(64 << 20)
     assert value(group, "memory.swap.max") == str(16 << 20)
     assert value(group, "memory.low") == str(32 << 20)
@@ -133,8 +142,14 @@ def test_block_devices(group: Manager) -> None:
         pytest.skip("this machine has no block device or no io controller")
     major, minor = (int(word) for word in Path(f"/sys/block/{disks[0]}/dev").read_text().split(":"))
     device = {"major": major, "minor": minor}
-    group.set({"blockIO": {"throttleReadBpsDevice": [{**device, "rate": 1 << 20}],
-                           "throttleWriteIOPSDevice": [{**device, "rate": 100}]}})
+    group.set(
+        {
+            "blockIO": {
+                "throttleReadBpsDevice": [{**device, "rate": 1 << 20}],
+                "throttleWriteIOPSDevice": [{**device, "rate": 100}],
+            }
+        }
+    )
     assert value(group, "io.max") == f"{major}:{minor} rbps=1048576 wbps=max riops=max wiops=100"
 
 

@@ -70,7 +70,9 @@ def reachable(program: bytes) -> set[int]:
 def last_match(rules: list[devices.Rule], kind: str, major: int, minor: int, letter: str) -> bool:
     for rule in reversed(rules):
         if rule.kind == "a" or (
-            rule.kind == kind and rule.major in (ANY, major) and rule.minor in (ANY, minor)
+            rule.kind == kind
+            and rule.major in (ANY, major)
+            and rule.minor in (ANY, minor)
             and letter in rule.access
         ):
             return rule.allow

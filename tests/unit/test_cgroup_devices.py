@@ -52,8 +52,10 @@ def kernel_after(rules: list[devices.Rule]) -> Kernel:
 def last_match(rules: list[devices.Rule], kind: str, major: int, minor: int, letter: str) -> bool:
     for rule in reversed(rules):
         if rule.kind == "a" or (
-            rule.kind == kind and rule.major in (devices.ANY, major)
-            and rule.minor in (devices.ANY, minor) and letter in rule.access
+            rule.kind == kind
+            and rule.major in (devices.ANY, major)
+            and rule.minor in (devices.ANY, minor)
+            and letter in rule.access
         ):
             return rule.allow
     raise AssertionError("the first rule is for everything")
@@ -116,10 +118,12 @@ def test_a_denial_after_allow_all_is_kept_whole() -> None:
 
 def test_a_hole_in_what_is_allowed_is_refused_by_its_number() -> None:
     with pytest.raises(Error, match=r"c 10:3 w .*c 10:\* rw") as caught:
-        permitted([
-            {"allow": True, "type": "c", "major": 10, "access": "rw"},
-            {"allow": False, "type": "c", "major": 10, "minor": 3, "access": "w"},
-        ])
+        permitted(
+            [
+                {"allow": True, "type": "c", "major": 10, "access": "rw"},
+                {"allow": False, "type": "c", "major": 10, "minor": 3, "access": "w"},
+            ]
+        )
     assert caught.value.pointer == "/linux/resources/devices/1"
     assert caught.value.code == "not-supported"
 
