@@ -101,6 +101,7 @@ def make(
     trace: Callable[[Step, int], None] | None = None,
 ) -> Making:
     """Make a container whose process waits at its gate, or (not gated) for this process's word."""
+    store.check_id(container_id)  # before anything is named after it
     bundle = load(options.bundle, options.config)
     for warning in bundle.warnings:
         settings.warn(warning)
