@@ -82,7 +82,7 @@ def _mounts(rootless: bool) -> list[dict[str, Any]]:
 
 
 def _linux(rootless: bool) -> dict[str, Any]:
-    kinds = ["pid", "ipc", "uts", "mount"]
+    kinds = ["pid", "ipc", "uts", "mount", "cgroup"]
     linux: dict[str, Any] = {}
     if rootless:
         linux["uidMappings"] = [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]

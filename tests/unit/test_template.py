@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from pyoci.bundle import rules
 from pyoci.bundle.template import document
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/config-schema.json").read_text())
@@ -23,7 +24,7 @@ DIFFERENCES = {
     "/process/capabilities/ambient": "older runc: without inheritable ones they do nothing, capabilities(7)",
     "/process/capabilities/inheritable": "older runc: inheritable capabilities are a risk (CVE-2022-29162)",
     "/linux/maskedPaths": "ours also hides interrupt counts and power use, side channels both, as engines do",
-    "/linux/namespaces": "runc adds a cgroup namespace where cgroup v2 is all there is",
+    "/linux/namespaces": "runc makes a cgroup namespace only where cgroup v2 is all there is: a path tells of the host",
 }
 
 
@@ -38,6 +39,7 @@ def differences(ours: Any, theirs: Any, at: str = "") -> set[str]:
 @pytest.mark.parametrize("rootless", [False, True])
 def test_it_is_valid(rootless: bool) -> None:
     jsonschema.Draft7Validator(SCHEMA).validate(document(rootless))
+    assert rules.check(document(rootless)) == []
 
 
 @pytest.mark.skipif(shutil.which("runc") is None, reason="runc is not installed")
@@ -47,6 +49,11 @@ def test_it_is_what_runc_writes_but_for_named_differences(flags: list[str], tmp_
     ours, theirs = document(bool(flags)), json.loads((tmp_path / "config.json").read_text())
     assert differences(ours, theirs) <= DIFFERENCES.keys()
     assert set(ours["linux"]["maskedPaths"]) > set(theirs["linux"]["maskedPaths"])
+
+
+@pytest.mark.parametrize("rootless", [False, True])
+def test_the_cgroup_is_not_seen_by_its_name_on_the_host(rootless: bool) -> None:
+    assert {"type": "cgroup"} in document(rootless)["linux"]["namespaces"]
 
 
 def test_no_capability_is_inheritable() -> None:
