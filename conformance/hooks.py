@@ -412,6 +412,18 @@ def hooks_are_aborted_at_their_timeout(world: World) -> None:
         equal(world.leftovers(), [], "left behind")
 
 
+@requirement(HOOKS, deviations={"crun": "1.8.1 takes a timeout of 0 for none"})
+def hook_that_can_be_none_is_an_error(world: World) -> None:
+    """A hook with a relative path, or a timeout that isn't greater than zero, is an error."""
+    for properties in (
+        {"path": "bin/true"}, {"path": "/bin/true", "timeout": 0}, {"path": "/bin/true", "timeout": -1},
+    ):  # fmt: skip
+        container = world.container()
+        container.config["hooks"] = {"createRuntime": [properties]}
+        refused(container.create(), f"the hook is {properties}")
+    equal(world.leftovers(), [], "left behind")
+
+
 @requirement(
     HOOKS,
     deviations={

@@ -250,6 +250,36 @@ def create_with_missing_rootfs_is_an_error(world: World) -> None:
         equal(world.leftovers(), [], "left behind")
 
 
+@requirement(
+    "config.md#specification-version",
+    deviations={"runc": "1.1.5 takes a configuration without ociVersion"},
+)
+def create_without_required_properties_is_an_error(world: World) -> None:
+    """On Linux, `root` and `ociVersion` are required; a version that is none is an error."""
+    breakages: list[dict[str, object]] = [
+        {"root": None}, {"root": {}}, {"ociVersion": None}, {"ociVersion": "one"},
+    ]  # fmt: skip
+    for breakage in breakages:
+        container = world.container()
+        for key, value in breakage.items():
+            container.config.pop(key)
+            if value is not None:
+                container.config[key] = value
+        refused(container.create(), f"config.json has {breakage}")
+    equal(world.leftovers(), [], "left behind")
+
+
+@requirement("config.md#process")
+def start_without_process_is_an_error(world: World) -> None:
+    """`process` is required when `start` is called: without it, `create` or `start` generates an error."""
+    container = world.container()
+    del container.config["process"]
+    done = container.create()
+    if done.ok:
+        done = container.start()
+    refused(done, "there is no process")
+
+
 @requirement("runtime.md#errors")
 def failed_create_leaves_nothing(world: World) -> None:
     """A `create` that fails late (a mount that can't be made) leaves the host as it was; the id is free."""

@@ -465,6 +465,15 @@ def unknown_rlimit_is_an_error(world: World) -> None:
 
 
 @requirement(POSIX)
+def rlimit_that_cannot_be_set_is_an_error(world: World) -> None:
+    """A soft limit above the hard one is an error, and nothing is left."""
+    container = world.container()
+    container.config["process"]["rlimits"] = [{"type": "RLIMIT_NPROC", "soft": 200, "hard": 100}]
+    refused(container.create(), "the soft limit is above the hard one")
+    equal(world.leftovers(), [], "left behind")
+
+
+@requirement(POSIX)
 def duplicate_rlimits_are_an_error(world: World) -> None:
     """Two rlimits of the same type are an error."""
     container = world.container()

@@ -322,6 +322,42 @@ def devices_wildcards_are_all(world: World) -> None:
     check(errno.EPERM not in found.values(), f"one of them: {found}")
 
 
+# ---------------------------------------------------------------- block devices, version 2's own files
+
+
+@requirement("config-linux.md#block-io")
+def block_io_throttle_is_set(world: World) -> None:
+    """Throttle rates are those of the block device with the given numbers."""
+    disk = next((path for path in sorted(Path("/sys/block").iterdir()) if (path / "device").exists()), None)
+    controller = next((name for name in ("blkio", "io") if cgroups.directory("self", name)), None)
+    if disk is None or controller is None:
+        raise Skip("there is no disk, or no hierarchy with blkio or io, on this machine")
+    numbers = (disk / "dev").read_text().strip()
+    major, minor = map(int, numbers.split(":"))
+    rate = {"major": major, "minor": minor, "rate": 1 << 20}
+    container = created_with(world, blockIO={"throttleReadBpsDevice": [rate]})
+    found = cgroups.directory(container.pid, controller)
+    assert found is not None
+    name, expected = {
+        "blkio": ("blkio.throttle.read_bps_device", f"{numbers} {1 << 20}"),
+        "io": ("io.max", f"{numbers} rbps={1 << 20}"),
+    }[controller]
+    text = (found / name).read_text()
+    check(expected in text, f"{name}: expected {expected!r}, found {text!r}")
+
+
+@requirement("config-linux.md#unified", deviations={"crun": "1.8.1 leaves the cgroups behind"})
+def unified_of_an_absent_controller_is_an_error(world: World) -> None:
+    """A file of a controller that version 2 hasn't here is an error, and nothing is left."""
+    container = world.container()
+    container.config["linux"]["resources"]["unified"] = {"nosuchcontroller.max": "1"}
+    refused(container.create(), "there is no such controller")
+    equal(world.leftovers(), [], "left behind")
+
+
+# ---------------------------------------------------------------- errors
+
+
 @requirement(
     "config-linux.md#control-groups",
     deviations={

@@ -165,7 +165,7 @@ class Runtime:
                 process.wait()
                 status = None
             except BaseException:
-                # The suite is interrupted: killed amidst its work, the runtime would leave what none can find.
+                # The suite is interrupted: killed amidst its work, the runtime would leave things behind.
                 process.wait(time_limit)
                 raise
         return Done((self.name, *words), status, self.read(out), self.read(err))

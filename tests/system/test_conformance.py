@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -90,6 +91,38 @@ def test_no_explanation_is_stale(comparison: dict[str, Any]) -> None:
 
 def test_every_bundle_is_compared(comparison: dict[str, Any]) -> None:
     assert tuple(comparison["facts"]) == CASES
+
+
+def test_the_probe_tells_what_a_process_sees(tmp_path: Path) -> None:
+    words = ["", "a b", 'quo"te\\', "new\nline", "ż", "\x7f", os.fsdecode(b"not utf-8: \xff\xc0\x80")]
+    environment = {"ONE": "=1=", "BAD": os.fsdecode(b"\xed\xa0\x80"), "EMPTY": ""}
+    script = "import conformance.probe; print(conformance.probe.build())"
+    probe = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    output = subprocess.run(
+        [probe, "--path", str(tmp_path), *words],
+        cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=True, umask=0o31,
+    ).stdout  # fmt: skip
+    seen = json.loads(output)
+    assert seen["argv"] == [probe, "--path", str(tmp_path), *words]
+    assert seen["env"] == [f"{name}={value}" for name, value in environment.items()]
+    assert (seen["cwd"], seen["umask"]) == (str(tmp_path), 0o31)
+    assert (tuple(seen["uids"]), tuple(seen["gids"])) == (os.getresuid(), os.getresgid())
+    assert sorted(seen["groups"]) == sorted(os.getgroups())
+    assert seen["ppid"] == os.getpid()
+    assert {name: os.stat(f"/proc/self/ns/{name}").st_ino for name in seen["namespaces"]} == seen[
+        "namespaces"
+    ]
+    for name, (soft, hard) in seen["rlimits"].items():
+        if hasattr(resource, name):
+            mask = 2**64 - 1
+            expected = [limit & mask for limit in resource.getrlimit(getattr(resource, name))]
+            assert [soft, hard] == expected, name
+    with open("/proc/self/mountinfo") as lines:
+        assert len(seen["mounts"]) == len(lines.readlines())
+    assert [fd["number"] for fd in seen["descriptors"]] == [0, 1, 2]
+    assert (seen["paths"][str(tmp_path)]["entries"], seen["paths"][str(tmp_path)]["write_errno"]) == ([], 0)
 
 
 def broken_runtime(directory: Path, script: str) -> str:
