@@ -210,19 +210,21 @@ static void find_places(struct places *places)
     };
     static const char *const system_packages[] = {SYSTEM_PACKAGES};
     const char *prefix = own_prefix();
-    bool self_contained = false;
+    size_t layout = 0;
+    char *packages = join(prefix, layouts[0]);
 
+    while (!is_there(join(packages, "pyoci"))) {
+        if (++layout == sizeof(layouts) / sizeof(*layouts)) {
+            fprintf(stderr, "pyoci: there is no pyoci in %s/%s, nor in the like: install it anew\n", prefix,
+                    layouts[1]);
+            _exit(1);
+        }
+        packages = join(prefix, layouts[layout]);
+    }
     add_path(places, STDLIB);
     add_path(places, DYNAMIC_LIBRARIES);
-    for (size_t i = 0; i < sizeof(layouts) / sizeof(*layouts); i++) {
-        char *path = join(prefix, layouts[i]);
-        if (is_there(join(path, "pyoci"))) {
-            add_path(places, path);
-            self_contained = i == 0;
-            break;
-        }
-    }
-    if (self_contained || !sees_system_packages(join(prefix, "pyvenv.cfg")))
+    add_path(places, packages);
+    if (layout == 0 || !sees_system_packages(join(prefix, "pyvenv.cfg")))
         return;
     for (size_t i = 0; system_packages[i]; i++)
         add_path(places, (char *)system_packages[i]);

@@ -107,3 +107,18 @@ def test_traceback_shows_the_installed_source(tmp_path: Path) -> None:
     shown = re.search(rf'File "{re.escape(str(main))}", line (\d+), in main\n +(.+)', done.stderr)
     assert shown is not None, done.stderr
     assert main.read_text().splitlines()[int(shown[1]) - 1].strip() == shown[2]
+
+
+def test_launcher_without_its_packages_says_so(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    launcher = shutil.copy(PYOCI, tmp_path / "bin/pyoci")
+    done = subprocess.run([launcher, "--version"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"there is no pyoci in {tmp_path}/lib/python" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--root"], ["--root", "--log"], ["--log-format"], [""], ["--"], ["-"]])
+def test_incomplete_command_line_is_answered(words: list[str]) -> None:
+    done = subprocess.run([PYOCI, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode in (0, 1, 3)
+    assert done.stdout + done.stderr != ""
