@@ -509,7 +509,7 @@ def test_no_sysctl_leaves_the_directory_of_its_namespace(key: str) -> None:
 SCHEMA = read(SCHEMAS / "config-schema.json")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(from_schema(inline(SCHEMA, SCHEMA)))
 def test_any_valid_config_is_answered(document: Any) -> None:
     """With warnings or an Error that begin with a pointer; never with another exception."""
@@ -519,7 +519,7 @@ def test_any_valid_config_is_answered(document: Any) -> None:
         assert str(error).startswith("/")
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(mutated([FULL, *map(read, ENGINE_CONFIGS)]))
 def test_any_mutated_config_is_answered(document: Any) -> None:
     try:

@@ -84,25 +84,25 @@ def test_every_value_replaced_or_removed(section: dict[str, Any]) -> None:
     assert refused > len(places(section)) * len(values) / 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(GENERATED)
 def test_generated_documents_are_valid(document: Any) -> None:
     assert agree(document)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(mutated(DOCUMENTS))
 def test_mutated_documents(document: Any) -> None:
     agree(document)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(GENERATED.flatmap(lambda document: mutated([document])))
 def test_mutated_generated_documents(document: Any) -> None:
     agree(document)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.recursive(st.sampled_from(EDGES), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
 )

@@ -116,7 +116,7 @@ def test_all_violations_nearest_first() -> None:
     assert [pointer.count("/") for pointer in pointers] == sorted(pointer.count("/") for pointer in pointers)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(mutated([FULL, *map(read, ENGINE_CONFIGS)]))
 def test_every_refusal_names_values_that_are_there(document: Any) -> None:
     """Each line's pointer leads to a value, or to a name missing in an object."""

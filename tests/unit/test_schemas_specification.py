@@ -417,7 +417,7 @@ def test_the_difference_between_the_drafts() -> None:
 def test_they_agree_on_generated_documents(kind: str, side: str) -> None:
     schema = our_schema(kind) if side == "ours" else whole(applied([]), kind)
 
-    @settings(max_examples=40 if kind == "config" else 20, deadline=None)
+    @settings(max_examples=40 if kind == "config" else 20)
     @given(from_schema(schema), st.data())
     def agree(document: Any, data: st.DataObject) -> None:
         assert OURS[kind].is_valid(document) == AGREEING[kind].is_valid(document)
@@ -427,7 +427,7 @@ def test_they_agree_on_generated_documents(kind: str, side: str) -> None:
     agree()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(mutated([FULL, *map(read, ENGINE_CONFIGS)]))
 def test_they_agree_on_mutated_configs(document: Any) -> None:
     assert OURS["config"].is_valid(document) == AGREEING["config"].is_valid(document)
