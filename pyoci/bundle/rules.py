@@ -72,14 +72,14 @@ def check(config: dict[str, Any]) -> list[str]:
     return findings.result()
 
 
-def check_process(process: dict[str, Any], prefix: str = "/process") -> list[str]:
+def check_process(process: dict[str, Any], prefix: str = "") -> list[str]:
     """Check a process as exec --process gives it; prefix goes before every pointer."""
     findings = Findings()
     _process(process, prefix, findings)
     return findings.result()
 
 
-def check_resources(resources: dict[str, Any], prefix: str = "/linux/resources") -> list[str]:
+def check_resources(resources: dict[str, Any], prefix: str = "") -> list[str]:
     """Check resources as update --resources gives them; prefix goes before every pointer."""
     findings = Findings()
     _resources(resources, prefix, findings)
@@ -163,11 +163,12 @@ def _capabilities(sets: dict[str, list[str]], prefix: str, findings: Findings) -
         if name not in permitted:
             findings.refuse(f"{prefix}/effective", f"{name} was found; one that is also permitted would do")
     # and prctl(2) with PR_CAP_AMBIENT_RAISE for these, which no runtime takes for an error
-    for name in sets.get("ambient", ()):
-        if name not in permitted or name not in sets.get("inheritable", ()):
-            findings.warn(
-                f"{prefix}/ambient", f"{name} has no effect unless it is permitted and inheritable too"
-            )
+    raisable = permitted.intersection(sets.get("inheritable", ()))
+    idle = [name for name in sets.get("ambient", ()) if name not in raisable]
+    if idle:
+        findings.warn(
+            f"{prefix}/ambient", f"{', '.join(idle)} would have to be permitted and inheritable too"
+        )
 
 
 def _mounts(mounts: list[dict[str, Any]], findings: Findings) -> None:

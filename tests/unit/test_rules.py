@@ -448,8 +448,8 @@ def test_all_that_is_broken_is_listed() -> None:
     ("document", "warning"),
     [
         (
-            config("process/capabilities", {"permitted": ["CAP_KILL"], "ambient": ["CAP_KILL"]}),
-            "/process/capabilities/ambient: CAP_KILL has no effect unless it is permitted and inheritable",
+            config("process/capabilities", {"permitted": ["CAP_KILL"], "ambient": ["CAP_KILL", "CAP_CHOWN"]}),
+            "/process/capabilities/ambient: CAP_KILL, CAP_CHOWN would have to be permitted and inheritable too",
         ),
         (
             config("mounts", [{"destination": "x", "type": "tmpfs"}]),
@@ -470,15 +470,15 @@ def test_warnings(document: dict[str, Any], warning: str) -> None:
 def test_a_process_alone() -> None:
     assert rules.check_process(FULL["process"]) == []
     with pytest.raises(Error) as raised:
-        rules.check_process({"cwd": "x", "args": ["sh"]}, "")
+        rules.check_process({"cwd": "x", "args": ["sh"]})
     assert raised.value.pointer == "/cwd"
 
 
 def test_resources_alone() -> None:
     assert rules.check_resources(FULL["linux"]["resources"]) == []
     with pytest.raises(Error) as raised:
-        rules.check_resources({"memory": {"limit": 2, "swap": 1}}, "")
-    assert raised.value.pointer == "/memory/swap"
+        rules.check_resources({"memory": {"limit": 2, "swap": 1}}, "/linux/resources")
+    assert raised.value.pointer == "/linux/resources/memory/swap"
 
 
 @pytest.mark.parametrize(
