@@ -6,7 +6,7 @@ import struct
 
 
 def check(program: bytes) -> None:
-    """What the kernel's checker demands: known instructions, jumps that stay inside, and a return at the end."""
+    """What the kernel's checker demands: known instructions, jumps that stay inside, a return at the end."""
     code = list(struct.iter_unpack("=HBBI", program))
     assert 0 < len(code) <= 4096
     for place, (op, true, false, k) in enumerate(code):

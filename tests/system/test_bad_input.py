@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from support.containers import Bundle, Runtime
 
 
@@ -42,10 +43,16 @@ def test_every_schema_violation_is_told(runtime: Runtime, bundle: Bundle) -> Non
     [
         (lambda c: c["linux"]["namespaces"].remove({"type": "uts"}), "/hostname"),
         (lambda c: c["linux"]["namespaces"].append({"type": "pid"}), "/linux/namespaces/6"),
-        (lambda c: c["linux"].update(uidMappings=[{"containerID": 0, "hostID": 0, "size": 1}]), "/linux/uidMappings"),
+        (
+            lambda c: c["linux"].update(uidMappings=[{"containerID": 0, "hostID": 0, "size": 1}]),
+            "/linux/uidMappings",
+        ),
         (lambda c: c["process"].update(cwd="work"), "/process/cwd"),
         (lambda c: c["process"].update(args=[]), "/process/args"),
-        (lambda c: c["linux"].update(sysctl={"kernel.core_pattern": "|x"}), "/linux/sysctl/kernel.core_pattern"),
+        (
+            lambda c: c["linux"].update(sysctl={"kernel.core_pattern": "|x"}),
+            "/linux/sysctl/kernel.core_pattern",
+        ),
         (
             lambda c: c["process"].update(
                 rlimits=[{"type": "RLIMIT_NOFILE", "soft": 9, "hard": 9}] * 2
@@ -53,12 +60,20 @@ def test_every_schema_violation_is_told(runtime: Runtime, bundle: Bundle) -> Non
             "/process/rlimits/1",
         ),
         (lambda c: c["mounts"].append({"destination": "/x", "options": ["bind"]}), "/mounts/4/source"),
-        (lambda c: c["mounts"].append({"destination": "/x", "source": "/nothing", "options": ["bind"]}), "/mounts/4"),
+        (
+            lambda c: c["mounts"].append({"destination": "/x", "source": "/nothing", "options": ["bind"]}),
+            "/mounts/4",
+        ),
         (lambda c: c["root"].update(path="elsewhere"), "/root/path"),
-        (lambda c: c["linux"]["namespaces"].append({"type": "user", "path": "/nothing"}), "/linux/namespaces/6/path"),
+        (
+            lambda c: c["linux"]["namespaces"].append({"type": "user", "path": "/nothing"}),
+            "/linux/namespaces/6/path",
+        ),
     ],
 )  # fmt: skip
-def test_contradictions_name_the_property(runtime: Runtime, bundle: Bundle, change: Any, pointer: str) -> None:
+def test_contradictions_name_the_property(
+    runtime: Runtime, bundle: Bundle, change: Any, pointer: str
+) -> None:
     change(bundle.config)
     refused(runtime, bundle, pointer)
 
@@ -89,7 +104,9 @@ def test_a_program_that_is_not_there(runtime: Runtime, bundle: Bundle) -> None:
     bundle.args("nothing")
     refused(runtime, bundle, "executable file not found in $PATH", "nothing", "/process/args/0")
     (bundle.path / "config.json").unlink()
-    refused(runtime, bundle.args("/bin/nothing"), "/bin/nothing", "no such file or directory", "/process/args/0")
+    refused(
+        runtime, bundle.args("/bin/nothing"), "/bin/nothing", "no such file or directory", "/process/args/0"
+    )
 
 
 def test_a_program_that_is_not_executable(runtime: Runtime, bundle: Bundle) -> None:
@@ -120,7 +137,9 @@ def test_an_elf_without_its_interpreter(runtime: Runtime, bundle: Bundle) -> Non
 def test_errors_as_json_for_engines(runtime: Runtime, bundle: Bundle) -> None:
     log = bundle.path / "log"
     bundle.args("nothing").save()
-    done = runtime.call("--log", str(log), "--log-format", "json", "create", "--bundle", str(bundle.path), "one")
+    done = runtime.call(
+        "--log", str(log), "--log-format", "json", "create", "--bundle", str(bundle.path), "one"
+    )
     assert done.returncode == 1
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     assert entries[-1]["level"] == "error"

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+
 from support.containers import Bundle, Runtime
 from support.leftovers import Before
 
@@ -46,7 +47,7 @@ def test_killed_at_a_system_call(runtime: Runtime, bundle: Bundle, call: str, nu
 def test_killed_at_a_time(runtime: Runtime, bundle: Bundle, share: int) -> None:
     """Sweeps over the time that one whole create takes here."""
     command = runtime.command("create", "--bundle", str(bundle.args("sleep", "60").save()), "one")
-    nowhere = {name: subprocess.DEVNULL for name in ("stdin", "stdout", "stderr")}
+    nowhere = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     start = time.monotonic()
     subprocess.run(command, check=True, **nowhere)
     whole = time.monotonic() - start

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.containers import PYOCI, Bundle, reap_orphans
 
 pytestmark = pytest.mark.skipif(not shutil.which("podman"), reason="podman isn't installed")
@@ -115,7 +116,8 @@ def test_limits_and_security_options(podman: Podman) -> None:
         "--rm", "--memory", "64m", "--pids-limit", "50", "--read-only", "--cap-drop", "all",
         "--cap-add", "chown", "--user", "1000:1000", "--hostname", "pod",
         "box", "/bin/sh", "-c",
-        "grep -E 'CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; cat /sys/fs/cgroup/memory/memory.limit_in_bytes;"
+        "grep -E 'CapBnd|NoNewPrivs|Seccomp:' /proc/self/status;"
+        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes;"
         "touch /x; hostname; id -u",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pyoci.errors import Error
 from pyoci.plan import capabilities, compile, encode, explain, kernel, mount_options, scheduling
 from pyoci.plan.namespaces import sysctl_path
