@@ -166,9 +166,7 @@ def _capabilities(sets: dict[str, list[str]], prefix: str, findings: Findings) -
     raisable = permitted.intersection(sets.get("inheritable", ()))
     idle = [name for name in sets.get("ambient", ()) if name not in raisable]
     if idle:
-        findings.warn(
-            f"{prefix}/ambient", f"{', '.join(idle)} would have to be permitted and inheritable too"
-        )
+        findings.warn(f"{prefix}/ambient", f"{', '.join(idle)} must be permitted and inheritable too")
 
 
 def _mounts(mounts: list[dict[str, Any]], findings: Findings) -> None:

@@ -449,7 +449,7 @@ def test_all_that_is_broken_is_listed() -> None:
     [
         (
             config("process/capabilities", {"permitted": ["CAP_KILL"], "ambient": ["CAP_KILL", "CAP_CHOWN"]}),
-            "/process/capabilities/ambient: CAP_KILL, CAP_CHOWN would have to be permitted and inheritable too",
+            "/process/capabilities/ambient: CAP_KILL, CAP_CHOWN must be permitted and inheritable too",
         ),
         (
             config("mounts", [{"destination": "x", "type": "tmpfs"}]),
