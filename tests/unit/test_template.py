@@ -24,7 +24,7 @@ DIFFERENCES = {
     "/process/capabilities/ambient": "older runc: without inheritable ones they do nothing, capabilities(7)",
     "/process/capabilities/inheritable": "older runc: inheritable capabilities are a risk (CVE-2022-29162)",
     "/linux/maskedPaths": "ours also hides interrupt counts and power use, side channels both, as engines do",
-    "/linux/namespaces": "runc makes a cgroup namespace only where cgroup v2 is alone: a path tells of the host",
+    "/linux/namespaces": "runc makes a cgroup namespace only on cgroup v2 alone: a path tells of the host",
 }
 
 
