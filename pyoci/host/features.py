@@ -75,7 +75,7 @@ def supported_flags() -> list[str]:
     """
     from pyoci._libseccomp import ffi
 
-    libc = ffi.dlopen(None)
+    libc: Any = ffi.dlopen(None)
     supported = []
     for name, flag in sorted(seccomp.FLAGS.items()):
         if name == "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV":
