@@ -103,11 +103,11 @@ def explain(difference: Difference, kinds: dict[str, str], used: set[Explanation
         name: next((one for one in EXPLAINED if applies(one, difference, kinds[name])), None)
         for name in difference.values
     }
+    found = [one for one in explanations.values() if one is not None]
+    used.update(found)
     rest = {repr(value) for name, value in difference.values.items() if explanations[name] is None}
     if len(rest) <= 1:
-        for one in filter(None, explanations.values()):
-            used.add(one)
-            difference.reasons.append(f"{one.runtime}: {one.reason}")
+        difference.reasons += [f"{one.runtime}: {one.reason}" for one in found]
 
 
 def compare(runtimes: list[Runtime], template: Path, scratch: Path, only: list[str]) -> Comparison:

@@ -84,7 +84,7 @@ def seccomp() -> dict[str, Any]:
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": 1,
-        "architectures": ARCHITECTURES[platform.machine()],
+        "architectures": ARCHITECTURES.get(platform.machine(), []),
         "syscalls": [
             {"names": ALLOWED, "action": "SCMP_ACT_ALLOW"},
             {"names": ["ptrace", "process_vm_readv", "process_vm_writev"], "action": "SCMP_ACT_ALLOW"},

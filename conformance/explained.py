@@ -26,7 +26,7 @@ _RUNC = [
     *_each("runc", "1.1.5 takes a pids limit of 0 for none; since spec 1.3, 0 is 0", "limits pids.limit"),
     *_each("runc", "mounts the cgroup hierarchies in the host's order", "mounts order", case="docker"),
     *_each("runc", "binds the default devices in no particular order", "mounts order", case="userns"),
-    *_each("runc", "gives the session keyring fewer rights in a user namespace", "session_keyring description", case="userns"),
+    *_each("runc", "gives the session keyring fewer rights", "session_keyring description", case="userns"),
     *_each("runc", "mounts while its own group is still one that has no id in the user namespace",
            "dev mqueue gid", "paths /dev/mqueue gid", case="userns"),
     *_each(

@@ -101,7 +101,7 @@ def state_of_many_containers_is_their_own(world: World) -> None:
         equal((state.get("id"), state.get("pid")), (container.id, container.pid), "id and pid")
 
 
-@requirement("runtime.md#scope-of-a-container", SHOULD)
+@requirement("runtime.md#state")
 def state_bundle_is_absolute_for_a_relative_bundle(world: World) -> None:
     """The bundle in the state is absolute, also if `create` was given a relative path."""
     container = world.container()
