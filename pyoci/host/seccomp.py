@@ -1,4 +1,4 @@
-"""The container's seccomp filter: taken from the cache, or compiled by libseccomp and put there.
+"""The container's seccomp filter: taken from the cache, or compiled and put there.
 
 On the way of every start with a profile: the compiler (seccomp_profile, libseccomp, cffi) is
 imported on a miss only.
@@ -26,7 +26,7 @@ FLAGS = {
 }
 NEW_LISTENER = 8
 
-_SCHEME = b"pyoci seccomp 1\n"  # changes with the format of a cache file and with what compiling means
+_SCHEME = b"pyoci seccomp 2\n"  # changes with the format of a cache file and with what compiling means
 _DIGEST = 32
 _MAX_PROGRAM = 4096 * 8  # BPF_MAXINSNS instructions
 _MAX_FILE = _MAX_PROGRAM + (64 << 10)

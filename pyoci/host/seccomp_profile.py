@@ -1,19 +1,24 @@
-"""From linux.seccomp of config.json to a BPF program, with a prologue for calls newer than the profile."""
+"""From linux.seccomp of config.json to a BPF program: names to numbers, rules to answers.
+
+libseccomp only knows the numbers here. Its own programs answer wrongly, and its compiler may not
+end, where several rules for a call compare the same argument in different ways (2.5.4 does both).
+"""
 
 from __future__ import annotations
 
-import struct
-from errno import EACCES, EDOM, EEXIST, EINVAL, ENOSYS, EOPNOTSUPP, EPERM
-from os import strerror
+import os
+from errno import ENOSYS, EPERM
 
 from pyoci.errors import Error
+from pyoci.host.seccomp_program import NUMBERS, Architecture, Condition, assemble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from pyoci.host.libseccomp import Filter, Library
+    from pyoci.host.libseccomp import Library
+    from pyoci.host.seccomp_program import Alternative
 
 POINTER = "/linux/seccomp"
 
@@ -34,17 +39,15 @@ _LARGEST_DATA = {"SCMP_ACT_ERRNO": 4095, "SCMP_ACT_TRACE": 0xFFFF}
 # Default actions that let a program go on, or leave it to a tracer who can do better than ENOSYS.
 _PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
 
-# enum scmp_compare of libseccomp
-OPERATORS = {
-    "SCMP_CMP_NE": 1,
-    "SCMP_CMP_LT": 2,
-    "SCMP_CMP_LE": 3,
-    "SCMP_CMP_EQ": 4,
-    "SCMP_CMP_GE": 5,
-    "SCMP_CMP_GT": 6,
-    "SCMP_CMP_MASKED_EQ": 7,
-}
-_ARGUMENTS = 6
+OPERATORS = (
+    "SCMP_CMP_NE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_MASKED_EQ",
+)
 
 ARCHITECTURES = (
     "SCMP_ARCH_X86",
@@ -72,28 +75,79 @@ ARCHITECTURES = (
     "SCMP_ARCH_RISCV64",
 )
 
-# linux/audit.h; X32 is libseccomp's own: to the kernel its calls are X86_64's with one more bit.
-_AUDIT_X86_64 = 0xC000003E
-_TOKEN_X32 = 0x4000003E
-_X32_BIT = 0x40000000
-_AUDIT_ARM = 0x40000028
+# linux/audit.h; to the kernel x32's calls are x86_64's with one more bit, X32 is libseccomp's token.
+_X86_64, _X86, _AARCH64, _ARM = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028
+_X32, _X32_BIT = 0x4000003E, 0x40000000
 # __ARM_NR_BASE: cacheflush, set_tls and the like have a table of their own, far above the others.
 _ARM_PRIVATE = 0x0F0000
 
-# linux/bpf_common.h
-_LOAD, _JUMP, _JUMP_EQ, _JUMP_GT, _JUMP_GE, _RETURN = 0x20, 0x05, 0x15, 0x25, 0x35, 0x06
-_OFFSET_NUMBER, _OFFSET_ARCH = 0, 4  # struct seccomp_data
+# uname(2)'s machine -> the architectures whose calls its kernel can see, its own first.
+# Of any other there can be no caller, so the program needs no word about it.
+_FAMILIES = {
+    "x86_64": {"SCMP_ARCH_X86_64": _X86_64, "SCMP_ARCH_X86": _X86, "SCMP_ARCH_X32": _X32},
+    "aarch64": {"SCMP_ARCH_AARCH64": _AARCH64, "SCMP_ARCH_ARM": _ARM},
+}
+
+# i386 has two calls that stand for many, chosen by the first argument: socketcall(2), ipc(2). Since
+# Linux 4.3 and 5.1 most of those have a number of their own, too, which libseccomp doesn't tell.
+# name -> (the one, the first argument, its own number or -1), linux/net.h, linux/ipc.h, syscall_32.tbl
+_SOCKETCALL, _IPC = 102, 117
+_MULTIPLEXED = {
+    "socket": (_SOCKETCALL, 1, 359),
+    "bind": (_SOCKETCALL, 2, 361),
+    "connect": (_SOCKETCALL, 3, 362),
+    "listen": (_SOCKETCALL, 4, 363),
+    "accept": (_SOCKETCALL, 5, -1),
+    "getsockname": (_SOCKETCALL, 6, 367),
+    "getpeername": (_SOCKETCALL, 7, 368),
+    "socketpair": (_SOCKETCALL, 8, 360),
+    "send": (_SOCKETCALL, 9, -1),
+    "recv": (_SOCKETCALL, 10, -1),
+    "sendto": (_SOCKETCALL, 11, 369),
+    "recvfrom": (_SOCKETCALL, 12, 371),
+    "shutdown": (_SOCKETCALL, 13, 373),
+    "setsockopt": (_SOCKETCALL, 14, 366),
+    "getsockopt": (_SOCKETCALL, 15, 365),
+    "sendmsg": (_SOCKETCALL, 16, 370),
+    "recvmsg": (_SOCKETCALL, 17, 372),
+    "accept4": (_SOCKETCALL, 18, 364),
+    "recvmmsg": (_SOCKETCALL, 19, 337),
+    "sendmmsg": (_SOCKETCALL, 20, 345),
+    "semop": (_IPC, 1, -1),
+    "semget": (_IPC, 2, 393),
+    "semctl": (_IPC, 3, 394),
+    "semtimedop": (_IPC, 4, -1),
+    "msgsnd": (_IPC, 11, 400),
+    "msgrcv": (_IPC, 12, 401),
+    "msgget": (_IPC, 13, 399),
+    "msgctl": (_IPC, 14, 402),
+    "shmat": (_IPC, 21, 397),
+    "shmdt": (_IPC, 22, 398),
+    "shmget": (_IPC, 23, 395),
+    "shmctl": (_IPC, 24, 396),
+}
+
 _MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS
 
-_Tables = dict[int, dict[int, int | None]]
+
+class _Rule:
+    """One element of `syscalls`: an answer, the alternatives of conditions for it, known names."""
+
+    __slots__ = ("action", "alternatives", "names")
+
+    def __init__(self, action: int, alternatives: list[tuple[Condition, ...]], names: list[str]) -> None:
+        self.action = action
+        self.alternatives = alternatives
+        self.names = names
 
 
 def translate(section: Mapping[str, Any], library: Library) -> tuple[bytes, list[str]]:
     """The BPF program of linux.seccomp and what had to be left out.
 
-    Error, with the pointer of the property, for what is wrong or can't be done.
+    Of the rules for a call one without conditions decides, else the first that holds; rules that
+    answer what the default answers don't count. Error, with the pointer of the property, for what is
+    wrong or can't be done.
     """
-    warnings: list[str] = []
     default_name = section["defaultAction"]
     if default_name == "SCMP_ACT_NOTIFY":
         raise _invalid(
@@ -101,23 +155,23 @@ def translate(section: Mapping[str, Any], library: Library) -> tuple[bytes, list
             "SCMP_ACT_NOTIFY can't be the default action: nobody listens yet when the first call is made",
         )
     default = _action(default_name, section.get("defaultErrnoRet"), "defaultAction", "defaultErrnoRet")
-    filter_ = library.filter(default)
-    architectures = _add_architectures(filter_, library, section.get("architectures") or (), warnings)
-    syscalls = section.get("syscalls") or ()
     unknown: list[str] = []
-    for index, rule in enumerate(syscalls):
-        _add_rule(filter_, library, rule, default, f"syscalls/{index}", unknown)
+    rules = [
+        _rule(rule, f"syscalls/{index}", library, unknown)
+        for index, rule in enumerate(section.get("syscalls") or ())
+    ]
+    warnings = []
     if unknown:
         names = ", ".join(repr(name) for name in dict.fromkeys(unknown))
         warnings.append(f"{POINTER}/syscalls: unknown to libseccomp {library.version()}, left out: {names}")
-    program = filter_.export()
-    if default_name not in _PERMISSIVE and default != ACTIONS["SCMP_ACT_ERRNO"] | ENOSYS:
-        named = {name for rule in syscalls for name in rule["names"]}.difference(unknown)
-        program = prologue(_largest_numbers(library, architectures, named)) + program
+    newer = default if default_name in _PERMISSIVE else ACTIONS["SCMP_ACT_ERRNO"] | ENOSYS
+    profile = _Profile(rules, default, newer, library)
+    tokens = _tokens(section.get("architectures") or ())
+    architectures = [profile.architecture(token, _X32 in tokens) for token in tokens if token != _X32]
+    program = assemble(architectures, ACTIONS["SCMP_ACT_KILL"])
     if len(program) > _MAX_INSTRUCTIONS * 8:
         raise Error(
-            f"the seccomp filter needs {len(program) // 8} instructions; the kernel takes "
-            f"{_MAX_INSTRUCTIONS}",
+            f"{len(program) // 8} instructions of seccomp filter; the kernel takes {_MAX_INSTRUCTIONS}",
             code="not-supported",
             pointer=f"{POINTER}/syscalls",
         )
@@ -144,157 +198,127 @@ def _action(name: str, data: int | None, name_at: str, data_at: str) -> int:
     return ACTIONS[name] | data
 
 
-def _add_architectures(
-    filter_: Filter, library: Library, names: Sequence[str], warnings: list[str]
-) -> list[int]:
-    """The tokens of the filter's architectures: the native one, then those asked for.
-
-    An architecture that the library can't combine with the native one is left out: no kernel that
-    runs here makes such calls, and the filter kills whoever claims to be of an unknown one.
-    """
-    tokens = [library.native()]
+def _tokens(names: Iterable[str]) -> list[int]:
+    """The architectures to write the program for: the native one, then those asked for."""
+    machine = os.uname().machine
+    if machine not in _FAMILIES:
+        raise Error(f"seccomp on {machine} isn't supported", code="not-supported", pointer=POINTER)
+    family = _FAMILIES[machine]
+    tokens = [next(iter(family.values()))]
     for index, name in enumerate(names):
-        pointer = f"{POINTER}/architectures/{index}"
         if name not in ARCHITECTURES:
             raise _invalid(f"architectures/{index}", f"{name!r} is not a seccomp architecture")
-        token = library.architecture(name)
-        failure = filter_.add_architecture(token) if token else -EINVAL
-        if failure == 0:
-            tokens.append(token)
-        elif failure in (-EDOM, -EINVAL):
-            warnings.append(
-                f"{pointer}: {name} is left out: libseccomp {library.version()} can't combine it "
-                "with this machine's architecture"
-            )
-        elif failure != -EEXIST:
-            raise Error(f"libseccomp refuses {name}: {strerror(-failure)}", pointer=pointer, errno=-failure)
+        if name in family and family[name] not in tokens:
+            tokens.append(family[name])
     return tokens
 
 
-def _add_rule(
-    filter_: Filter, library: Library, rule: Mapping[str, Any], default: int, at: str, unknown: list[str]
-) -> None:
-    """Add one element of `syscalls` for each of its names; what the default does anyway needs no rule."""
+def _rule(rule: Mapping[str, Any], at: str, library: Library, unknown: list[str]) -> _Rule:
     action = _action(rule["action"], rule.get("errnoRet"), f"{at}/action", f"{at}/errnoRet")
-    alternatives = _conditions(rule.get("args") or (), at)
-    for position, name in enumerate(rule["names"]):
-        if not library.known(name):
-            unknown.append(name)
-            continue
-        if name == "write" and rule["action"] == "SCMP_ACT_NOTIFY":
-            raise _invalid(
-                f"{at}/names/{position}",
-                "SCMP_ACT_NOTIFY can't be used for write, which hands the listener over",
-            )
-        if action == default:
-            continue
-        for conditions in alternatives:
-            failure = filter_.add_rule(action, name, conditions)
-            # EACCES: as the default; EEXIST: the earlier rule of two that meet stays
-            if failure not in (0, -EACCES, -EEXIST):
-                _refuse(rule["action"], name, failure, at)
-
-
-def _refuse(action: str, name: str, failure: int, at: str) -> None:
-    if failure == -EOPNOTSUPP:
-        raise Error(
-            f"this kernel lacks {action}",
-            code="not-supported",
-            pointer=f"{POINTER}/{at}/action",
-            errno=-failure,
+    if rule["action"] == "SCMP_ACT_NOTIFY" and "write" in rule["names"]:
+        raise _invalid(
+            f"{at}/names/{rule['names'].index('write')}",
+            "SCMP_ACT_NOTIFY can't be used for write, which engines may hand the listener over with",
         )
-    raise Error(
-        f"libseccomp refuses the rule for {name}: {strerror(-failure)}",
-        pointer=f"{POINTER}/{at}",
-        errno=-failure,
-    )
+    names: list[str] = []
+    for name in rule["names"]:
+        (names if library.known(name) else unknown).append(name)
+    return _Rule(action, _alternatives(rule.get("args") or (), at), names)
 
 
-def _conditions(args: Sequence[Mapping[str, Any]], at: str) -> list[list[tuple[int, int, int, int]]]:
+def _alternatives(args: Sequence[Mapping[str, Any]], at: str) -> list[tuple[Condition, ...]]:
     """The alternatives of which one has to hold, each a list of conditions that have to hold together.
 
     Conditions on different arguments belong together. Where one argument occurs twice, each
-    condition stands alone, as runc and crun read it: libseccomp can't compare an argument twice.
+    condition stands alone: profiles are written for runc and crun, which read it so.
     """
     conditions = []
     for position, arg in enumerate(args):
         here = f"{at}/args/{position}"
         if arg["op"] not in OPERATORS:
             raise _invalid(f"{here}/op", f"{arg['op']!r} is not a seccomp operator")
-        if not 0 <= arg["index"] < _ARGUMENTS:
+        if not 0 <= arg["index"] < 6:
             raise _invalid(f"{here}/index", f"a system call has arguments 0 to 5, not {arg['index']}")
         for key in ("value", "valueTwo"):
             if not 0 <= arg.get(key, 0) < 1 << 64:
                 raise _invalid(f"{here}/{key}", f"{arg[key]} is not a number of 64 bits")
-        conditions.append((arg["index"], OPERATORS[arg["op"]], arg["value"], arg.get("valueTwo", 0)))
-    if len({condition[0] for condition in conditions}) < len(conditions):
-        return [[condition] for condition in conditions]
-    return [conditions]
+        conditions.append(Condition(arg["index"], arg["op"], arg["value"], arg.get("valueTwo", 0)))
+    if len({condition.index for condition in conditions}) < len(conditions):
+        return [(condition,) for condition in conditions]
+    return [tuple(conditions)]
 
 
-def _largest_numbers(library: Library, tokens: Iterable[int], names: Iterable[str]) -> _Tables:
-    """Audit architecture -> first number of a table of system calls -> the largest number in the profile.
+class _Profile:
+    """The rules, the default answer, and that to calls newer than the profile."""
 
-    None: the profile names nothing of the table, or it never grows: the prologue leaves it alone.
-    """
-    tables: _Tables = {}
-    for token in tokens:
-        audit = _AUDIT_X86_64 if token == _TOKEN_X32 else token
-        first = _X32_BIT if token == _TOKEN_X32 else 0
-        limit = _ARM_PRIVATE if token == _AUDIT_ARM else 1 << 31
-        table = tables.setdefault(audit, {})
-        numbers = [library.number(name, token) for name in names]
-        table[first] = max((number for number in numbers if first <= number < limit), default=None)
-        if token == _AUDIT_ARM:
-            table[_ARM_PRIVATE] = None
-        if audit == _AUDIT_X86_64:
-            table.setdefault(_X32_BIT, None)
-    return tables
+    __slots__ = ("_default", "_library", "_newer", "_rules")
+
+    def __init__(self, rules: Sequence[_Rule], default: int, newer: int, library: Library) -> None:
+        self._rules = rules
+        self._default = default
+        self._newer = newer
+        self._library = library
+
+    def architecture(self, token: int, with_x32: bool) -> Architecture:
+        """The rules for one architecture, x32's calls with x86_64's."""
+        calls: dict[int, list[Alternative]] = {}
+        ranges = self._table(token, 0, calls)
+        if token == _X86_64:
+            ranges[_X32_BIT] = ACTIONS["SCMP_ACT_KILL"]
+            if with_x32:
+                ranges |= self._table(_X32, _X32_BIT, calls)
+            # A tracer that wants a call skipped makes it -1: no reason to kill.
+            ranges[NUMBERS - 1] = self._newer
+        if token == _ARM:
+            ranges[_ARM_PRIVATE] = self._default
+        if token == _X86:
+            self._add_multiplexed(calls)
+        for number, alternatives in calls.items():
+            calls[number] = [one for one in alternatives if not one[0]][:1] or alternatives
+        return Architecture(token, token in (_X86_64, _AARCH64), ranges, calls)
+
+    def _table(self, token: int, first: int, calls: dict[int, list[Alternative]]) -> dict[int, int]:
+        """Add the rules for a table of system calls to `calls`; the answers to the rest of the table.
+
+        A profile that denies what it doesn't name would answer EPERM to a system call that was added
+        to Linux after the profile was written, and a C library that probes for it would give up
+        instead of falling back. System calls are numbered in the order of their appearance: so, as
+        in runc, those above the largest number that the profile names don't exist, ENOSYS.
+        """
+        largest = -1
+        for rule in self._rules:
+            for name in rule.names:
+                number = self._number(name, token)
+                if number < 0:
+                    continue
+                if token != _ARM or number < _ARM_PRIVATE:
+                    largest = max(largest, number)
+                if rule.action != self._default:
+                    calls.setdefault(number, []).extend((one, rule.action) for one in rule.alternatives)
+        return {first: self._default} if largest < 0 else {first: self._default, largest + 1: self._newer}
+
+    def _number(self, name: str, token: int) -> int:
+        if token == _X86 and name in _MULTIPLEXED:
+            return _MULTIPLEXED[name][2]
+        return self._library.number(name, token)
+
+    def _add_multiplexed(self, calls: dict[int, list[Alternative]]) -> None:
+        """The rules for what socketcall and ipc stand for.
+
+        Their own arguments are in memory, where a filter can't see them: a rule with conditions is
+        taken to hold where it denies more than the default does, and not where it permits more.
+        """
+        for rule in self._rules:
+            conditional = rule.alternatives != [()]
+            if rule.action == self._default or (conditional and _rank(rule.action) > _rank(self._default)):
+                continue
+            for name in rule.names:
+                if name in _MULTIPLEXED:
+                    number, which, _ = _MULTIPLEXED[name]
+                    condition = Condition(0, "SCMP_CMP_EQ", which)
+                    calls.setdefault(number, []).append(((condition,), rule.action))
 
 
-def prologue(tables: _Tables) -> bytes:
-    """Instructions to put before a program, answering ENOSYS to calls newer than the profile.
-
-    A profile that denies what it doesn't name would answer EPERM to a system call that was added to
-    Linux after the profile was written, and a C library that probes for it would give up instead of
-    falling back. System calls are numbered in the order of their appearance. So, before the program:
-
-        load the architecture
-        for each architecture A:
-            if it isn't A, go to the next one
-            load the number of the system call
-            for each table of system calls of A, the one with the highest numbers first:
-                if the number is in the table:
-                    if it is greater than the largest one that the profile names: return ENOSYS
-                    go to the program
-        the program
-
-    A number that is smaller, known or not, is the program's to decide. x86_64 has two tables (its
-    own, and x32's with a bit set), ARM has a second one that is not about the age of things.
-    """
-    blocks = [
-        _block(audit, table)
-        for audit, table in tables.items()
-        if any(largest is not None for largest in table.values())
-    ]
-    remaining = sum(len(block) for block in blocks)
-    code = [(_LOAD, 0, 0, _OFFSET_ARCH)] if blocks else []
-    for block in blocks:
-        remaining -= len(block)
-        for position, instruction in enumerate(block):
-            to_program = len(block) - position - 1 + remaining
-            code.append((_JUMP, 0, 0, to_program) if instruction is None else instruction)
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
-
-
-def _block(audit: int, table: Mapping[int, int | None]) -> list[tuple[int, int, int, int] | None]:
-    """The prologue's instructions for one architecture; None stands for the jump to the program."""
-    body: list[tuple[int, int, int, int] | None] = [(_LOAD, 0, 0, _OFFSET_NUMBER)]
-    for first, largest in sorted(table.items(), reverse=True):
-        check: list[tuple[int, int, int, int] | None] = [None]
-        if largest is not None:
-            check = [(_JUMP_GT, 0, 1, largest), (_RETURN, 0, 0, ACTIONS["SCMP_ACT_ERRNO"] | ENOSYS), None]
-        if first:
-            body.append((_JUMP_GE, 0, len(check), first))
-        body += check
-    return [(_JUMP_EQ, 0, len(body), audit), *body]
+def _rank(action: int) -> int:
+    """How much an action permits: the kernel's own order, in which KILL_PROCESS is the smallest."""
+    return action - (1 << 32) if action & 1 << 31 else action & 0xFFFF0000
