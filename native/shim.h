@@ -48,6 +48,3 @@ int shim_receive(int socket, char *data, size_t size, int *descriptor);
 
 /* poll(2): `events` are asked for on entry, and what happened on return. -1 milliseconds: for ever. */
 int shim_poll(int count, const int *descriptors, int *events, int milliseconds);
-
-/* flock(2), exclusive, without waiting: -EAGAIN when somebody else has it. */
-int shim_lock(int descriptor);

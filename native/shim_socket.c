@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -135,9 +134,4 @@ int shim_poll(int count, const int *descriptors, int *events, int milliseconds)
     for (int i = 0; i < count; i++)
         events[i] = ready > 0 ? polled[i].revents : 0;
     return ready < 0 ? -errno : ready;
-}
-
-int shim_lock(int descriptor)
-{
-    return flock(descriptor, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
 }

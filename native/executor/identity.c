@@ -92,6 +92,30 @@ int run_stdio_owner(const struct step_stdio_owner *args)
     return 0;
 }
 
+/* A caller's /dev/null is the host's inode, whose mode and owner the container's root could change. Where
+ * the container has no /dev/null, there is nothing to exchange it for. */
+int run_own_null(const struct step_own_null *args)
+{
+    (void)args;
+    for (int stream = 0; stream < 3; stream++) {
+        struct stat status;
+        int own;
+        if (fstat(stream, &status) < 0 || !S_ISCHR(status.st_mode) || status.st_rdev != makedev(1, 3))
+            continue;
+        own = open("/dev/null", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+        if (own < 0)
+            return 0;
+        if (fstat(own, &status) < 0 || !S_ISCHR(status.st_mode) || status.st_rdev != makedev(1, 3)) {
+            close(own);
+            return 0;
+        }
+        if (dup2(own, stream) < 0)
+            return fail(errno, "dup2 /dev/null");
+        close(own);
+    }
+    return 0;
+}
+
 int run_keep_capabilities(const struct step_keep_capabilities *args)
 {
     if (prctl(PR_SET_KEEPCAPS, (unsigned long)args->value, 0, 0, 0) < 0)

@@ -108,6 +108,7 @@ def make(
     _check_terminal(bundle.config, options, detached)
     making = Making(settings, options, bundle)
     prepare(making, container_id, gated)
+    making.cgroup.check()  # before a state names them: delete kills what is in a container's cgroups
     making.container = store.claim(settings.root, container_id)
     try:
         making.container.state = _first_state(making, container_id)
@@ -115,8 +116,13 @@ def make(
         making.container.save()
         _spawn(making, gated, trace)
         _converse(making)
-    except BaseException:
+    except BaseException as error:
         making.undo()
+        if isinstance(error, Error) and error.code == "hook":
+            # runtime.md#lifecycle: a failing hook continues at the step that deletes.
+            from pyoci.lifecycle import delete
+
+            delete.run_poststop(making.container.state, settings)
         raise
     return making
 
@@ -145,11 +151,15 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
     linux = config.get("linux") or {}
     where = layout.detect()
     making.cgroup = manager.new(where, linux.get("cgroupsPath"), container_id, settings.cgroup_manager)
+    if settings.rootless and not linux.get("resources") and not _may_make(making.cgroup):
+        # Nothing is to be limited: the container stays in the cgroups pyoci was started in.
+        settings.debug("goes on without cgroups: there is no right to make them")
+        making.cgroup = manager.new(where, None, container_id, "disabled")
     situation = making.situation = Situation(container_id)
     situation.gated = gated
     situation.pivot = not making.options.no_pivot
     situation.keyring = not making.options.no_new_keyring
-    situation.privileged = privileges.is_host_root()
+    situation.privileged = situation.set_groups = privileges.is_host_root()
     situation.preserve = making.options.preserve_fds
     if config["process"].get("capabilities"):
         situation.last_capability = privileges.last_capability()
@@ -176,8 +186,34 @@ def compile_filter(section: dict[str, Any], settings: Settings, situation: Situa
         settings.warn(warning)
 
 
+def _may_make(cgroup: Manager) -> bool:
+    """Whether all of these cgroups could be made: may we write to what is there of their parents?"""
+    for path in cgroup.paths().values():
+        parent = os.path.dirname(path)
+        while not os.path.exists(parent):
+            parent = os.path.dirname(parent)
+        if not os.access(parent, os.W_OK):
+            return False
+    return True
+
+
+def _resources(config: dict[str, Any]) -> dict[str, Any]:
+    """linux.resources, with pids.limit as the document's version of the specification means it: 0 is
+    no limit before 1.3, where podman and others write it for that, and really 0 since."""
+    resources: dict[str, Any] = (config.get("linux") or {}).get("resources") or {}
+    pids = resources.get("pids") or {}
+    major, minor = config["ociVersion"].split(".")[:2]
+    if pids.get("limit") == 0 and (int(major), int(minor)) < (1, 3):
+        return {**resources, "pids": {"limit": -1}}
+    return resources
+
+
 def _cgroup_view(where: layout.Layout, cgroup: Manager) -> CgroupView:
+    """Where a cgroup mount's sources are: the container's own cgroups, or ours if it has none."""
     paths = cgroup.paths()
+    for hierarchy in where.hierarchies:
+        for name in hierarchy.controllers:
+            paths.setdefault(name, (hierarchy.mount + hierarchy.own).rstrip("/"))
     if where.mode == "v2":
         return CgroupView(where.unified or "", {}, {"": paths[""]})
     v1: dict[str, str] = {}
@@ -228,7 +264,7 @@ def _spawn(making: Making, gated: bool, trace: Callable[[Step, int], None] | Non
             opened["listener"] = making.listener
         if plan_birth(cgroup):
             cgroup.create()
-            birth = cgroup.birth_fd()
+            birth = making.cgroup.birth_fd()
         making.init = executor.spawn(
             plan,
             descriptors=opened,
@@ -245,7 +281,7 @@ def _spawn(making: Making, gated: bool, trace: Callable[[Step, int], None] | Non
             os.close(birth)
     if not plan_birth(cgroup):
         cgroup.create()
-    cgroup.set((making.bundle.config.get("linux") or {}).get("resources") or {})
+    cgroup.set(_resources(making.bundle.config))
     if not plan.staged and making.situation.privileged:
         _join(making)
 

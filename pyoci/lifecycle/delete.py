@@ -10,6 +10,8 @@ from pyoci.lifecycle import store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyoci.lifecycle.settings import Settings
 
 KILL_SECONDS = 10.0
@@ -58,7 +60,7 @@ def remove(container: store.Container, settings: Settings) -> None:
     cgroup.destroy()
     container.remove()
     if state["hooks"].get("poststop"):
-        _poststop(container, settings)
+        run_poststop(state, settings)
     container.close()
 
 
@@ -85,14 +87,13 @@ def _kill_and_wait(container: store.Container) -> None:
         os.close(pidfd)
 
 
-def _poststop(container: store.Container, settings: Settings) -> None:
+def run_poststop(state: dict[str, Any], settings: Settings) -> None:
     """Run them all: a failure is worth a warning, the container is gone (runtime.md#lifecycle)."""
     from pyoci.lifecycle import hooks
 
-    state = container.state
     described = store.hook_state(state, "stopped", 0)
     directory = state["bundle"] if os.path.isdir(state["bundle"]) else "/"
-    for index, hook in enumerate(state["hooks"]["poststop"]):
+    for index, hook in enumerate(state["hooks"].get("poststop") or ()):
         try:
             hooks.run({"poststop": [hook]}, "poststop", described, directory=directory, warn=settings.warn)
         except Error as error:

@@ -179,6 +179,7 @@ class _Execution:
         situation = Situation(self.container.id)
         situation.preserve = self.options.preserve_fds
         situation.privileged = privileges.is_host_root()
+        situation.set_groups = self.joined.set_groups
         situation.last_capability = privileges.last_capability()
         if not self.joined.user:
             situation.bounding = privileges.bounding_set()

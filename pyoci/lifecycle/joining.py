@@ -17,10 +17,11 @@ class Joined:
     kinds      CLONE_NEW* of those that differ from the runtime's
     user       whether the user namespace is one of them
     maps_root  whether it is, and has a user 0 to become
+    set_groups whether setgroups(2) is allowed there
     inner_pid  the process's own number in its pid namespace
     """
 
-    __slots__ = ("inner_pid", "kinds", "maps_root", "pid", "pidfd", "user")
+    __slots__ = ("inner_pid", "kinds", "maps_root", "pid", "pidfd", "set_groups", "user")
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -32,6 +33,7 @@ class Joined:
             self.kinds = _different(pid)
             self.user = bool(self.kinds & NAMESPACES["user"])
             self.maps_root = self.user and _maps_root(pid)
+            self.set_groups = not self.user or _may_set_groups(pid)
             self.inner_pid = _inner_pid(pid)
         except OSError as error:
             self.close()
@@ -58,6 +60,11 @@ def _different(pid: int) -> int:
 def _maps_root(pid: int) -> bool:
     with open(f"/proc/{pid}/uid_map") as lines:
         return any(line.split()[0] == "0" for line in lines)
+
+
+def _may_set_groups(pid: int) -> bool:
+    with open(f"/proc/{pid}/setgroups") as file:
+        return file.read().strip() == "allow"
 
 
 def _inner_pid(pid: int) -> int:

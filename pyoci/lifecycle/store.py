@@ -14,11 +14,9 @@ from errno import EAGAIN, ENOENT, ENOTDIR
 from time import monotonic, sleep
 
 from pyoci import SPEC_VERSION
-from pyoci._shim import lib
 from pyoci.bundle import document
 from pyoci.errors import Error
 from pyoci.host import procfs
-from pyoci.lifecycle.channel import checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +24,19 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 30.0
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+
+
+def _try_lock(directory: int) -> bool:
+    """Lock a directory unless somebody else has it locked. (Imported here: `state` needs no lock.)"""
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
+    try:
+        flock(directory, LOCK_EX | LOCK_NB)
+        return True
+    except OSError as error:
+        if error.errno != EAGAIN:
+            raise
+        return False
 
 
 def check_id(container_id: str) -> None:
@@ -115,7 +126,7 @@ class Container:
         """Whether somebody works on it: a creation without a creator will never be finished."""
         probe = _open(self.path)
         try:
-            return bool(lib.shim_lock(probe) == -EAGAIN)
+            return not _try_lock(probe)
         finally:
             os.close(probe)
 
@@ -128,9 +139,7 @@ class Container:
         """Keep every other operation that changes this container out, until close()."""
         deadline = monotonic() + LOCK_SECONDS
         while True:
-            result = lib.shim_lock(self.descriptor)
-            if result != -EAGAIN:
-                checked(result, f"lock {self.path}")
+            if _try_lock(self.descriptor):
                 return
             if monotonic() > deadline:
                 raise Error(

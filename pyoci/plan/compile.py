@@ -112,7 +112,7 @@ def _early(config: dict[str, Any], namespaces: Namespaces, situation: Situation)
             if not situation.privileged:
                 plan.append(steps.set_dumpable("/linux/uidMappings", value=0))
         if _maps_root(config, namespaces):
-            if situation.privileged:
+            if situation.set_groups:
                 plan.append(steps.groups("/linux/namespaces", gids=[]))
             plan.append(steps.user("/linux/namespaces", uid=0, gid=0))
             # The kernel forgets it at every change of user, prctl(2).
@@ -198,7 +198,8 @@ def compile_exec(
     add(steps.clone("/process", flags=0))
     add(steps.die_with_parent("", signal=SIGKILL))
     if user:
-        add(steps.groups("/linux/namespaces", gids=[]))
+        if situation.set_groups:
+            add(steps.groups("/linux/namespaces", gids=[]))
         add(steps.user("/linux/namespaces", uid=0, gid=0))
         add(steps.die_with_parent("", signal=SIGKILL))
     add(steps.new_session("/process"))

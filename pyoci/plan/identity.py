@@ -60,6 +60,7 @@ def compile_identity(
     uid, gid = user.get("uid", 0), user.get("gid", 0)
     here = pointer + "/user"
     plan: list[Step] = [
+        steps.own_null(pointer),
         steps.close_descriptors(pointer, first=3 + situation.preserve),
         steps.umask(here + "/umask", mask=user.get("umask", 0o022)),
     ]
@@ -76,7 +77,7 @@ def compile_identity(
     plan += privileges[0]
     plan.append(steps.bounding_set(pointer + "/capabilities/bounding", mask=sets.bounding))
     plan.append(steps.keep_capabilities(pointer + "/capabilities", value=1))
-    plan += _user(user, uid, gid, here)
+    plan += _user(user, uid, gid, here, situation)
     plan.append(steps.keep_capabilities(pointer + "/capabilities", value=0))
     plan.append(
         steps.capabilities(
@@ -90,13 +91,13 @@ def compile_identity(
     return plan
 
 
-def _user(user: dict[str, Any], uid: int, gid: int, here: str) -> list[Step]:
+def _user(user: dict[str, Any], uid: int, gid: int, here: str, situation: Situation) -> list[Step]:
     gids = user.get("additionalGids")
     pointer = here + "/additionalGids" if gids else here
-    return [
-        steps.groups(pointer, gids=gids or []),
-        steps.user(here, uid=uid, gid=gid),
-    ]
+    become = steps.user(here, uid=uid, gid=gid)
+    if not gids and not situation.set_groups:
+        return [become]  # the caller's groups can't be dropped; none can be asked for either
+    return [steps.groups(pointer, gids=gids or []), become]
 
 
 def _privileges(

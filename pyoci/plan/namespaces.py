@@ -52,8 +52,12 @@ class Namespaces:
 
     @property
     def staged(self) -> bool:
-        """Whether a process in the host's namespaces must prepare before the container's is cloned."""
-        return bool(self.joined) or "time" in self.new
+        """Whether a process in the host's namespaces must prepare before the container's is cloned.
+
+        A new user namespace needs it too: who executes a program there before the mappings are
+        written isn't its root, and so loses every capability (capabilities(7)).
+        """
+        return bool(self.joined) or "time" in self.new or "user" in self.new
 
 
 def descriptor(kind: str) -> str:

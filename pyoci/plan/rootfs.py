@@ -42,6 +42,9 @@ def compile_mounts(
     has had time to move the process there."""
     plan: list[Step] = []
     in_user_namespace = namespaces.has("user")
+    # Root of the host may reach sources that the container's user can't; anyone else has no right
+    # to copy mounts before he is in a user namespace of his own (open_tree(2), EPERM).
+    opened_outside = in_user_namespace and situation.privileged
     waiting = list(join)
     for index, mount in enumerate(config.get("mounts") or ()):
         if waiting and mount.get("type") in ("cgroup", "cgroup2"):
@@ -53,7 +56,7 @@ def compile_mounts(
             bundle=bundle,
             cgroups=situation.cgroups,
             cgroup_namespace=namespaces.has("cgroup"),
-            descriptors=descriptors if in_user_namespace else None,
+            descriptors=descriptors if opened_outside else None,
         )
     plan += waiting
     plan += compile_devices(config, bound=in_user_namespace)

@@ -28,7 +28,7 @@ class Situation:
 
     __slots__ = (
         "bounding", "cgroups", "container_id", "filter", "filter_flags", "gated",
-        "keyring", "last_capability", "pivot", "preserve", "privileged", "warnings",
+        "keyring", "last_capability", "pivot", "preserve", "privileged", "set_groups", "warnings",
     )  # fmt: skip
 
     def __init__(self, container_id: str = "container") -> None:
@@ -38,6 +38,7 @@ class Situation:
         self.keyring = True
         self.preserve = 0  # descriptors kept from 3 up, LISTEN_FDS included
         self.privileged = True  # the runtime is root in the initial user namespace
+        self.set_groups = True  # setgroups(2) is allowed in the container's user namespace
         self.bounding = (1 << 41) - 1  # capabilities the runtime can hand on
         self.last_capability = 40
         self.filter = b""  # compiled seccomp program

@@ -27,7 +27,7 @@ print(*sorted(set(sys.modules) - before))
 
 # Built in, frozen, or small and of C.
 PYTHON = {
-    *("__future__", "_json", "_stat", "errno", "fcntl", "select", "stat"),
+    *("__future__", "_json", "_stat", "errno", "stat"),
     *("os", "os.path", "posixpath", "genericpath", "_collections_abc"),
 }
 COMMON = {
@@ -50,8 +50,10 @@ COMMON = {
 }
 CGROUP = {"pyoci.cgroup", "pyoci.cgroup.files", "pyoci.cgroup.manager", "pyoci.cgroup.v1", "pyoci.cgroup.v2"}
 CONVERSATION = {
-    "_socket",
-    "_struct",
+    "_cffi_backend",
+    "pyoci._shim",
+    "pyoci._shim.lib",
+    "pyoci.lifecycle.channel",
     "pyoci.lifecycle.init",
     "pyoci.plan",
     "pyoci.plan.plan",
