@@ -12,8 +12,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pyoci.bundle import rules
+from pyoci.bundle import rules, schema
 from pyoci.bundle.template import document
+from pyoci.plan.compile import compile_container
+from pyoci.plan.situation import Situation
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/config-schema.json").read_text())
 
@@ -68,3 +70,12 @@ def test_the_rootless_one_is_for_the_caller() -> None:
         os.getegid(),
     )
     assert "resources" not in linux
+
+
+@pytest.mark.parametrize("rootless", [False, True])
+def test_it_leads_to_no_warning(rootless: bool) -> None:
+    config = document(rootless)
+    situation = Situation()
+    assert [*schema.check(config), *rules.check(config)] == []
+    compile_container(config, situation, bundle="/bundle", rootfs="/bundle/rootfs")
+    assert situation.warnings == []
