@@ -98,16 +98,24 @@ def applies(one: Explanation, difference: Difference, kind: str) -> bool:
 
 
 def explain(difference: Difference, kinds: dict[str, str], used: set[Explanation]) -> None:
-    """Give the difference its reasons: explanations of runtimes' values that leave the others agreeing."""
-    explanations = {
-        name: next((one for one in EXPLAINED if applies(one, difference, kinds[name])), None)
-        for name in difference.values
-    }
-    found = [one for one in explanations.values() if one is not None]
-    used.update(found)
-    rest = {repr(value) for name, value in difference.values.items() if explanations[name] is None}
-    if len(rest) <= 1:
-        difference.reasons += [f"{one.runtime}: {one.reason}" for one in found]
+    """Give the difference its reasons: explanations of runtimes' values that leave the others agreeing.
+
+    Of three and more runtimes, two at least must agree, as they are or with their deviations undone.
+    """
+    reasons: list[str] = []
+    agreeing: list[object] = []
+    for name, value in difference.values.items():
+        one = next((one for one in EXPLAINED if applies(one, difference, kinds[name])), None)
+        if one is None:
+            agreeing.append(value)
+            continue
+        used.add(one)
+        reasons.append(f"{one.runtime}: {one.reason}")
+        if one.undo is not None:
+            agreeing.append(one.undo(str(value)))
+    enough = min(2, len(difference.values) - 1)
+    if len(agreeing) >= enough and len({repr(value) for value in agreeing}) <= 1:
+        difference.reasons = reasons
 
 
 def compare(runtimes: list[Runtime], template: Path, scratch: Path, only: list[str]) -> Comparison:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from conformance.host import unescape
+from conformance.lifecycle import SEMVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ ANONYMOUS_DEVICE = re.compile(r"^0:\d+$")
 NUMBERED = re.compile(r"(pipe|socket|anon_inode):\[\d+\]")
 # O_CLOEXEC and O_LARGEFILE of the kernel, which F_GETFL shows though they say nothing once a file is open.
 SPENT_FLAGS = 0o2000000 | 0o100000
+UNORDERED = re.compile(r"/sys/fs/cgroup/|/dev/(null|zero|full|random|urandom|tty)$")
 CALL = re.compile(r"runtime-\d+/call-\d+")
 
 
@@ -86,8 +89,19 @@ def mounts(entries: list[dict[str, Any]]) -> dict[str, Any]:
             "source": unescape(entry["source"] or ""),
             "super": entry["super"],
         }
-    result["order"] = " ".join(found)
+    result["order"] = order(list(found))
     return result
+
+
+def order(points: list[str]) -> str:
+    """Mount points in the order of their mounts, but for the siblings that nothing orders: the hierarchies
+    of one cgroup mount and the default devices.
+    """
+    known: list[str] = []
+    for unordered, group in itertools.groupby(points, lambda point: UNORDERED.match(point) is not None):
+        names = list(group)
+        known += sorted(names) if unordered else names
+    return " ".join(known)
 
 
 def flatten(value: object, path: str = "") -> dict[str, object]:
@@ -104,6 +118,8 @@ def outside(container: Container, limits: dict[str, str]) -> dict[str, Any]:
     """What the host sees of a running container: its limits, and the state as the specification has it."""
     state = container.state()
     told = {key: state.get(key) for key in ("ociVersion", "id", "status", "bundle", "annotations")}
+    # Which version a state complies with is the runtime's own.
+    told["ociVersion"] = SEMVER.fullmatch(str(told["ociVersion"])) is not None
     told["pid"] = "the process" if state.get("pid") == container.pid else state.get("pid")
     # No annotations may be told as an empty object or not at all.
     told["annotations"] = told["annotations"] or {}
