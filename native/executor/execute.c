@@ -39,7 +39,7 @@ int run_gate(const struct step_gate *args)
     for (;;) {
         control = accept4((int)args->listener, NULL, NULL, SOCK_CLOEXEC);
         if (control < 0 && errno != EINTR && errno != ECONNABORTED)
-            _exit(1);
+            end_process(1);
         if (control < 0)
             continue;
         ssize_t length;

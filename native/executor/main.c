@@ -70,7 +70,7 @@ int run_die_with_parent(const struct step_die_with_parent *args)
     if (prctl(PR_SET_PDEATHSIG, (unsigned long)args->signal) < 0)
         return fail(errno, "prctl PR_SET_PDEATHSIG");
     if (args->signal && poll(&runtime, 1, 0) > 0 && runtime.revents & (POLLHUP | POLLERR))
-        _exit(1);
+        end_process(1);
     return 0;
 }
 
@@ -150,6 +150,7 @@ int main(int argc, char **argv)
     if (argc != 3)
         return 1;
     control = atoi(argv[2]);
+    prctl(PR_SET_NAME, "pyoci-init", 0, 0, 0); /* what a kernel makes of a memfd's name differs */
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     signal(SIGPIPE, SIG_IGN);               /* the runtime's death shows in what is read from it */
     if (set_close_on_exec(control) < 0 || hold_streams() < 0 || open_plan(atoi(argv[1])) < 0 || run_plan() < 0)

@@ -64,7 +64,7 @@ int run_clone(const struct step_clone *args)
         int sent = report_descriptor(REPORT_CLONED, pid, pidfd);
         if (sent < 0)
             kill(pid, SIGKILL);
-        _exit(sent < 0);
+        end_process(sent < 0);
     }
     char nothing;
     close(told[1]);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 struct report { uint32_t kind, step; int32_t error; uint32_t length; int64_t value; char text[REPORT_TEXT]; };
@@ -82,6 +83,14 @@ int report_descriptor(enum report_kind kind, int64_t value, int descriptor)
     return sent < 0 ? fail(errno, "send a descriptor to the runtime") : 0;
 }
 
+/* A loaded filter may answer exit_group with an errno, and libc's _exit would then try for ever. The
+ * kernel's own signal for an illegal instruction can't be refused, not even by a pid namespace's first. */
+_Noreturn void end_process(int status)
+{
+    syscall(SYS_exit_group, status);
+    __builtin_trap();
+}
+
 void await_answer(void)
 {
     char answer;
@@ -90,12 +99,12 @@ void await_answer(void)
         got = read(control, &answer, 1);
     while (got < 0 && errno == EINTR);
     if (got != 1 || answer != 'g')
-        _exit(1);
+        end_process(1);
 }
 
 _Noreturn void report_failure(void)
 {
     send_packet(fill(REPORT_FAILED, failure.error, 0, failure.text));
     await_answer();                         /* the runtime may look at /proc/PID/root meanwhile */
-    _exit(1);
+    end_process(1);
 }

@@ -28,3 +28,6 @@ void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Waits for the runtime's "go"; the process ends when the runtime has gone. */
 void await_answer(void);
+
+/* Ends this process, also where a seccomp filter refuses to let it exit. */
+_Noreturn void end_process(int status);

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FAILED, WAITING, CLONED, DESCRIPTOR, READY, DONE, WARNING = range(1, 8)
 TERMINAL, LISTENER = 1, 2
+COMMAND_NAME = "pyoci-init"  # /proc/PID/comm of an executor
 _HEADER_BYTES = 24  # struct report, native/executor/report.h
 _EXECUTOR = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_executor")
 
