@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 OF_THE_RUN = ("clock_monotonic", "clock_boottime", "argv")
 ANONYMOUS_DEVICE = re.compile(r"^0:\d+$")
 NUMBERED = re.compile(r"(pipe|socket|anon_inode):\[\d+\]")
-# O_CLOEXEC and O_LARGEFILE of the kernel, which F_GETFL shows though they say nothing once a file is open.
-SPENT_FLAGS = 0o2000000 | 0o100000
+# O_CLOEXEC, O_LARGEFILE and O_NOFOLLOW as the kernel has them (the latter two the other way round on arm):
+# F_GETFL shows them though they say nothing once a file is open.
+SPENT_FLAGS = 0o2000000 | 0o400000 | 0o100000
 UNORDERED = re.compile(r"/sys/fs/cgroup/|/dev/(null|zero|full|random|urandom|tty)$")
 CALL = re.compile(r"runtime-\d+/call-\d+")
 
