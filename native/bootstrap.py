@@ -5,11 +5,11 @@ library, its extension modules, then the directory of the packages.
 """
 
 import gc
+import posix
 import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import ExtensionFileLoader
 from _imp import _fix_co_filename, extension_suffixes, get_frozen_object, is_frozen, is_frozen_package
-from posix import stat
 
 EXTENSIONS, PACKAGES = sys.path[1:3]
 SUFFIX = extension_suffixes()[0]
@@ -36,7 +36,7 @@ class Finder:
                 return None
             file = f"{EXTENSIONS}/{name}{SUFFIX}"
         try:
-            stat(file)
+            posix.stat(file)
         except OSError:
             return None
         spec = ModuleSpec(name, ExtensionFileLoader(name, file), origin=file)
@@ -52,6 +52,58 @@ class Finder:
         code = get_frozen_object(f"@{module.__name__}")
         _fix_co_filename(code, module.__file__)
         exec(code, module.__dict__)
+
+
+class LightOs(type(sys)):
+    """The os module, as far as it is the posix module's and a few lines: all that a usual command needs.
+
+    Importing the whole takes a tenth of a start, most of it for the abstract classes of collections. Who asks
+    for more gets it: then the real one is loaded, and takes this one's place.
+    """
+
+    def __init__(self):
+        super().__init__("os")
+        for name in dir(posix):
+            if name[0] != "_" and name != "environ":
+                setattr(self, name, getattr(posix, name))
+        self._exit = posix._exit
+        self.fsencode = lambda path: path if type(path) is bytes else path.encode("utf-8", "surrogateescape")
+        self.fsdecode = lambda path: path if type(path) is str else path.decode("utf-8", "surrogateescape")
+
+    def __getattr__(self, name):
+        if name[:2] == "__":
+            raise AttributeError(name)
+        if name == "path":
+            import posixpath
+
+            sys.modules["os.path"] = self.path = posixpath
+            return posixpath
+        if name == "environ":  # to read; who sets a variable asks for putenv's, and gets the real one
+            self.environ = {self.fsdecode(key): self.fsdecode(posix.environ[key]) for key in posix.environ}
+            return self.environ
+        if sys.modules.get("os") is self:
+            del sys.modules["os"]
+        import os
+
+        self.__dict__.update(os.__dict__)
+        return getattr(os, name)
+
+
+def execute(names):
+    """Import pyoci's modules that are in the launcher, each after those it needs, without a search for each."""
+    for name in names:
+        if name not in sys.modules:
+            spec = frozen(name)
+            module = type(sys)(name)
+            module.__spec__, module.__loader__, module.__file__ = spec, Finder, spec.origin
+            module.__package__ = spec.parent
+            if spec.submodule_search_locations is not None:
+                module.__path__ = spec.submodule_search_locations
+            sys.modules[name] = module
+            Finder.exec_module(module)
+            parent, _, child = name.rpartition(".")
+            if parent:
+                setattr(sys.modules[parent], child, module)
 
 
 def frozen(name):
@@ -71,6 +123,13 @@ def run():
     # A command makes some ten thousand objects and ends; looking through them for cycles took 2 ms of it.
     gc.set_threshold(100_000)
     sys.meta_path.insert(2, Finder)  # behind those for built-in and frozen modules
+    sys.modules.setdefault("os", LightOs())
+    from _pyoci_orders import ORDERS
+
+    for word in sys.argv[1:]:
+        if word in ORDERS:
+            execute(ORDERS[word])
+            break
     from pyoci.__main__ import main
 
     status = main(sys.argv[1:])

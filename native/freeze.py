@@ -5,6 +5,7 @@ A module from the launcher's own memory costs a tenth of one that is looked for,
 
 from __future__ import annotations
 
+import ast
 import marshal
 import sysconfig
 from pathlib import Path
@@ -36,13 +37,50 @@ def module_name(file: Path) -> str:
     return ".".join(words[:-1] if words[-1] == "__init__" else words)
 
 
+# The commands that engines call for every container: their modules are executed without a search for each.
+HOT = ("create", "delete", "exec", "kill", "run", "start", "state")
+
+
+def imported(tree: ast.Module, name: str, known: set[str]) -> list[str]:
+    """The modules among `known` that a module imports when it is executed, packages before their contents."""
+    found = [name.rpartition(".")[0]] if "." in name else []
+    for statement in tree.body:
+        if isinstance(statement, ast.Import):
+            found += [alias.name for alias in statement.names]
+        elif isinstance(statement, ast.ImportFrom) and statement.module:
+            found += [statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names)]
+    return [entry for entry in found if entry in known and entry != name]
+
+
+def order(packages: Path, roots: list[str]) -> list[str]:
+    """The modules of pyoci that importing `roots` executes, each after those it needs."""
+    sources = {module_name(path.relative_to(packages)): path for path in packages.glob("pyoci/**/*.py")}
+    done: dict[str, None] = {}
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        if name not in done and name not in above:
+            for needed in imported(ast.parse(sources[name].read_text()), name, set(sources)):
+                visit(needed, (*above, name))
+            done[name] = None
+
+    for root in roots:
+        visit(root, ())
+    return list(done)
+
+
 def freeze(packages: Path, blob: Path, table: Path) -> None:
     """Writes the code of all modules to blob, and to table the C source of the list that names them."""
     code = bytearray()
     rows = []
-    for name, (source, shown) in modules(packages).items():
-        piece = marshal.dumps(compile(source.read_text(), shown, "exec", dont_inherit=True))
-        package = int(source.name == "__init__.py")
+    pieces = {
+        name: (compile(source.read_text(), shown, "exec", dont_inherit=True), source.name == "__init__.py")
+        for name, (source, shown) in modules(packages).items()
+    }
+    orders = {word: order(packages, ["pyoci.__main__", f"pyoci.cli.{word}"]) for word in HOT}
+    pieces["_pyoci_orders"] = (compile(f"ORDERS = {orders!r}", "_pyoci_orders", "exec"), False)
+    for name, (compiled, is_package) in pieces.items():
+        piece = marshal.dumps(compiled)
+        package = int(is_package)
         rows.append(f'    {{"{name}", frozen_code + {len(code)}, {len(piece)}, .is_package = {package}}},')
         code += piece
     blob.write_bytes(code)

@@ -112,8 +112,8 @@ def make(
     making.container = store.claim(settings.root, container_id)
     try:
         making.container.state = _first_state(making, container_id)
-        making.container.write("config.json", bundle.raw)
-        making.container.save()
+        making.container.write_new("state.json", making.container.encoded())
+        making.container.write_new("config.json", bundle.raw)
         _spawn(making, gated, trace)
         _converse(making)
     except BaseException as error:
@@ -436,8 +436,12 @@ def _finish(making: Making) -> None:
     if any(entry["type"] == "user" for entry in (config.get("linux") or {}).get("namespaces") or ()):
         set_limits(config["process"], init.pid)
     _note_process(making)
-    making.container.state["phase"] = "created"
-    making.container.write("steps.json", remembered_steps(init.plan))
+    state = making.container.state
+    state["phase"] = "created"
+    if making.situation.gated:
+        making.container.write_new("steps.json", remembered_steps(init.plan))
+    elif not state["hooks"].get("startContainer"):
+        state["phase"] = "running"  # in a moment: nobody can look in between, so it is written once
     making.container.save()
     if options.pidfd_socket:
         handover.send_descriptor(options.pidfd_socket, "--pidfd-socket", init.pidfd, b"pidfd")

@@ -93,8 +93,9 @@ def begin(
             if report.kind == executor.DESCRIPTOR:
                 hand_listener(container, report.descriptor)
             init.answer()
-        state["phase"] = "running"
-        container.save()
+        if state["phase"] != "running":
+            state["phase"] = "running"
+            container.save()
         if state["hooks"].get("poststart"):
             from pyoci.lifecycle import hooks
 

@@ -81,19 +81,23 @@ class Container:
             os.close(self.descriptor)
             self.descriptor = -1
 
+    def encoded(self) -> bytes:
+        """The state as its file holds it."""
+        return document.dump(self.state, 0).encode()
+
     def save(self) -> None:
         """Replace the state file; a reader sees the old one or the new one."""
-        self.write("state.json", document.dump(self.state, 0).encode())
+        self.write_new("state.json.new", self.encoded())
+        os.rename("state.json.new", "state.json", src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
-    def write(self, name: str, data: bytes) -> None:
-        temporary = name + ".new"
+    def write_new(self, name: str, data: bytes) -> None:
+        """Write a file that nobody reads yet."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(temporary, flags, 0o600, dir_fd=self.descriptor)
+        descriptor = os.open(name, flags, 0o600, dir_fd=self.descriptor)
         try:
             os.write(descriptor, data)
         finally:
             os.close(descriptor)
-        os.rename(temporary, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
     def read(self, name: str) -> bytes:
         return _read(name, self.descriptor)
