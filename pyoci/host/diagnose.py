@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _IN_ROOT = 0x10 | 0x02  # RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, openat2(2)
+_LONGEST = 200  # characters of a name in a message
 _DEEPEST_CHAIN = 5  # scripts run by scripts; then the kernel says ELOOP
 
 # The words of runc, by which engines tell a command that isn't there (127) from one that can't be run (126).
@@ -35,9 +36,13 @@ def explain(root: int, name: str, *, cwd: str, error: int, search: Sequence[str]
     if not path:
         return _not_found(view, name, search)
     cause, hint = _cause(view, path, error)
-    where = f"{path}: " if path != name else ""
+    where = f"{_shortened(path)}: " if path != name else ""
     words = os.strerror(error).lower() if error else "it can't be executed"
-    return f'exec: "{name}": {where}{words}' + (f": {cause}" if cause else ""), hint
+    return f'exec: "{_shortened(name)}": {where}{words}' + (f": {cause}" if cause else ""), hint
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 3] + "..."
 
 
 class _View:
@@ -116,7 +121,7 @@ def _search(view: _View, name: str, search: Sequence[str]) -> str:
 
 
 def _not_found(view: _View, name: str, search: Sequence[str]) -> tuple[str, str]:
-    message = f'exec: "{name}": {NOT_FOUND}'
+    message = f'exec: "{_shortened(name)}": {NOT_FOUND}'
     if not name:
         return message, "args has an empty name"
     for path in (join(directory or ".", name) for directory in search):
@@ -126,7 +131,7 @@ def _not_found(view: _View, name: str, search: Sequence[str]) -> tuple[str, str]
     if not search:
         return message, "PATH is empty"
     if not any(view.stat(directory) for directory in search):
-        return message, f"none of {':'.join(search)} exists in the root filesystem"
+        return message, f"none of {':'.join(search)} exists"
     return message, f"looked in {':'.join(search)}"
 
 
@@ -162,13 +167,13 @@ def _missing(view: _View, path: str, error: int) -> tuple[str, str]:
                 return "", ""
             path, parent = parent, dirname(parent)
         if path.strip("/"):
-            return "", f"{path} is missing in the root filesystem"
+            return "", f"{_shortened(path)} is missing"
     return "", ""
 
 
 def _denied(view: _View, path: str, status: os.stat_result) -> tuple[str, str]:
     if not status.st_mode & 0o111:
-        return "it isn't executable", f"chmod +x {path} in the root filesystem"
+        return "it isn't executable", f"chmod +x {path}"
     if view.on_noexec(path):
         return "it is on a mount with the option noexec", ""
     try:
@@ -223,13 +228,13 @@ def _broken_elf(view: _View, elf: executable.Elf, subject: str) -> tuple[str, st
     machine = os.uname().machine
     if elf.foreign:
         return f"{subject} is a program for {elf.name()}, this machine is {machine}", (
-            "use a root filesystem for this machine, or register an emulator with binfmt_misc"
+            "use an image for this machine, or register an emulator with binfmt_misc"
         )
     if elf.interpreter:
         name = os.fsdecode(elf.interpreter)
         if not view.stat(name):
             return f"{subject} needs the ELF interpreter {name}, which is missing", (
-                "add the C library it was linked with to the root filesystem, or link it statically"
+                "add the C library it was linked with, or link it statically"
             )
     if not elf.native:
         return f"{subject} is a program for {elf.name()}, which this kernel may not run", ""

@@ -17,8 +17,9 @@ MACHINES = {
     2: "sparc", 3: "x86 (32 bits)", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "arm (32 bits)",
     43: "sparc64", 62: "x86_64", 183: "aarch64", 243: "riscv", 258: "loongarch",
 }  # fmt: skip
-# uname(2)'s machine -> what its kernel can run, the last one only where it was built for it
-_RUNS = {"x86_64": (62, 3), "aarch64": (183, 40)}
+# uname(2)'s machine, also as a process of 32 bits sees it (personality(2)) -> what its kernel can run, the
+# last one only where it was built for it
+_RUNS = {"x86_64": (62, 3), "i686": (62, 3), "aarch64": (183, 40), "armv8l": (183, 40)}
 
 _PT_INTERP = 3
 _MOST_HEADERS = 512
