@@ -108,9 +108,9 @@ def make(
     _check_terminal(bundle.config, options, detached)
     making = Making(settings, options, bundle)
     prepare(making, container_id, gated)
-    making.cgroup.check()  # before a state names them: delete kills what is in a container's cgroups
     making.container = store.claim(settings.root, container_id)
     try:
+        making.cgroup.check()  # before a state names them: delete kills what is in a container's cgroups
         making.container.state = _first_state(making, container_id)
         making.container.write_new("state.json", making.container.encoded())
         making.container.write_new("config.json", bundle.raw)
@@ -358,7 +358,9 @@ def _converse(making: Making) -> None:
     while True:
         report = init.receive()
         if report is None:
-            raise ended_early(init)
+            from pyoci.lifecycle.failures import died_silently
+
+            raise died_silently(init.plan, init.pid or init.stage, making.container)
         if report.kind == executor.DESCRIPTOR:
             _take_terminal(making, report.descriptor)
         elif report.kind == executor.READY:
@@ -377,18 +379,6 @@ def _converse(making: Making) -> None:
                 _finish(making)
                 return
         init.answer()
-
-
-def ended_early(init: executor.Init) -> Error:
-    """The Error for a process that is gone without a word."""
-    how = "ended"
-    if init.pid:
-        _, status = os.waitpid(init.pid, 0)
-        init.pid = 0
-        code = os.waitstatus_to_exitcode(status)
-        how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
-    hint = "a memory limit too small to start in does this" if "signal 9" in how else ""
-    return Error(f"the container's first process {how} before it was set up", hint=hint)
 
 
 def _take_terminal(making: Making, master: int) -> None:
@@ -469,14 +459,18 @@ def set_limits(process: dict[str, Any], pid: int) -> None:
             ) from None
 
 
+# Steps before the gate that tell what one after it means.
+REMEMBERED = ("join_namespace", "wait_runtime", "enter_directory", "find_program")
+
+
 def remembered_steps(plan: Plan) -> bytes:
     """What `start` needs to name a step that fails after the gate: [index, name, pointer, args]."""
     from pyoci.bundle import document
 
     gate = next((i for i, step in enumerate(plan.steps) if step.op == "gate"), len(plan.steps))
     entries = [
-        [index, step.op, step.pointer, [arg for arg in step.args if not isinstance(arg, bytes)]]
+        [index, step.op, step.pointer, ["" if isinstance(arg, bytes) else arg for arg in step.args]]
         for index, step in enumerate(plan.steps)
-        if index > gate or step.op in ("find_program", "enter_directory")
+        if index > gate or step.op in REMEMBERED
     ]
     return document.dump(entries, 0).encode()

@@ -12,6 +12,7 @@ from pyoci.lifecycle import create as creation
 from pyoci.lifecycle import handover, store
 from pyoci.lifecycle import init as executor
 from pyoci.lifecycle.joining import Joined
+from pyoci.lifecycle.start import check_executed
 from pyoci.plan import compile as compiler
 from pyoci.plan.situation import Situation
 
@@ -247,7 +248,10 @@ class _Execution:
                     self._finish(init)
             init.answer()
         if not init.pid:
-            raise creation.ended_early(init)
+            from pyoci.lifecycle.failures import died_silently
+
+            raise died_silently(init.plan, init.stage, self.container)
+        check_executed(init, self.container)
 
     def _take(self, report: executor.Report) -> None:
         if report.value == executor.LISTENER:

@@ -11,7 +11,6 @@ import os
 from pyoci.errors import Error
 from pyoci.lifecycle import channel
 from pyoci.lifecycle.channel import checked
-from pyoci.plan.steps import TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +74,9 @@ class Init:
                 if self.trace:
                     self.trace(self.plan.steps[report.step], report.value)
             elif report.kind == FAILED:
-                raise failure(self.plan.steps, report, self.pid or self.stage)
+                from pyoci.lifecycle.failures import failed_step
+
+                raise failed_step(self.plan, report, self.pid or self.stage)
             else:
                 return report
 
@@ -189,41 +190,3 @@ def _no_clone(plan: Plan, number: int) -> Error:
         errno=number,
         hint="an unprivileged user needs a user namespace" if number == 1 else "",
     )
-
-
-def failure(plan: list[Step], report: Report, pid: int) -> Error:
-    """The Error for a failed step; for a program that can't be run, the cause looked up."""
-    step = plan[report.step]
-    _, says, names, _ = TABLE[step.op]
-    what = says.format(**dict(zip(names, step.args, strict=True)))
-    detail = f": {report.text}" if report.text else ""
-    if report.error:
-        detail += ": " + os.strerror(report.error).lower()
-    error = Error(f"can't {what}{detail}", pointer=step.pointer, errno=report.error)
-    if step.op in ("find_program", "execute"):
-        return _diagnosed(plan, step, error, report, pid)
-    return error
-
-
-def _diagnosed(plan: list[Step], step: Step, error: Error, report: Report, pid: int) -> Error:
-    from pyoci.host import diagnose
-
-    find = next((one for one in plan if one.op == "find_program"), step)
-    directory = next((one for one in plan if one.op == "enter_directory"), None)
-    name, search = find.args if find.op == "find_program" else (step.args[0][0], ())  # type: ignore[index]
-    cwd = directory.args[0] if directory else "/"
-    try:
-        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return error
-    try:
-        message, hint = diagnose.explain(
-            root,
-            str(name),
-            cwd=str(cwd),
-            error=report.error,
-            search=tuple(search),  # type: ignore[arg-type]
-        )
-    finally:
-        os.close(root)
-    return Error(message, code="not-found", pointer=step.pointer, errno=report.error, hint=hint)

@@ -88,7 +88,7 @@ def begin(
         while True:
             report = init.receive()
             if report is None:
-                _check_executed(init.pid)
+                check_executed(init, container)
                 break
             if report.kind == executor.DESCRIPTOR:
                 hand_listener(container, report.descriptor)
@@ -106,21 +106,18 @@ def begin(
         raise
 
 
-def _check_executed(pid: int) -> None:
+def check_executed(init: executor.Init, container: store.Container) -> None:
     """The socket was closed: by the program's start, or because the executor died without a word, as
     it does when the seccomp filter refuses it even the calls for that."""
     try:
-        with open(f"/proc/{pid}/comm") as file:
+        with open(f"/proc/{init.pid}/comm") as file:
             name = file.read()
     except (FileNotFoundError, ProcessLookupError):
         return  # it has run, and been reaped
     if name.startswith(executor.COMMAND_NAME):
-        raise Error(
-            "the process died before its program ran: the seccomp filter lets it neither run nor complain",
-            code="invalid-config",
-            pointer="/linux/seccomp",
-            hint="allow execve, write, read and exit_group at least",
-        )
+        from pyoci.lifecycle.failures import died_silently
+
+        raise died_silently(init.plan, init.pid, container)
 
 
 def _start_hooks(container: store.Container, warn: Callable[[str], None]) -> None:

@@ -119,17 +119,18 @@ def _early(config: dict[str, Any], namespaces: Namespaces, situation: Situation)
             plan.append(steps.die_with_parent("", signal=SIGKILL))
     plan.append(steps.new_session("/process"))
     if situation.keyring:
-        plan.append(
-            steps.session_keyring(
-                "/process", name="_ses." + situation.container_id,
-                label=config["process"].get("selinuxLabel") or "",
-            )
-        )  # fmt: skip
+        plan.append(_keyring(config["process"], situation))
     if "network" in namespaces.new:
         plan.append(steps.loopback_up(namespaces.pointers["network"]))
     plan += compile_names(config)
     plan += compile_sysctls(config)
     return plan
+
+
+def _keyring(process: dict[str, Any], situation: Situation) -> Step:
+    label = process.get("selinuxLabel") or ""
+    pointer = "/process/selinuxLabel" if label else "/process"
+    return steps.session_keyring(pointer, name="_ses." + situation.container_id, label=label)
 
 
 def _maps_root(config: dict[str, Any], namespaces: Namespaces) -> bool:
@@ -204,9 +205,7 @@ def compile_exec(
         add(steps.die_with_parent("", signal=SIGKILL))
     add(steps.new_session("/process"))
     if situation.keyring:
-        label = process.get("selinuxLabel") or ""
-        name = "_ses." + situation.container_id
-        add(steps.session_keyring("/process", name=name, label=label))
+        add(_keyring(process, situation))
     if process.get("terminal"):
         add(_terminal(process, "/process", attach=0))
     body = _process(config, process, situation, "/process", user)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pyoci.plan.identity import RLIMITS
+from pyoci.plan.kernel import NAMESPACES
 from pyoci.plan.steps import TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyoci.plan.plan import Plan
@@ -14,15 +17,38 @@ if TYPE_CHECKING:
 SHOWN_CHARACTERS = 60  # of a long argument
 
 
-def sentence(step: Step) -> str:
-    """What a step does, as in the step table, with its arguments filled in."""
+def sentence(step: Step, longest: int = SHOWN_CHARACTERS) -> str:
+    """What a step does, as in the step table, with its arguments filled in, each cut off at `longest`."""
     _, says, names, _ = TABLE[step.op]
-    return says.format(**{name: _shown(value) for name, value in zip(names, step.args, strict=True)})
+    return says.format(
+        **{name: _shown(name, value, longest) for name, value in zip(names, step.args, strict=True)}
+    )
 
 
-def _shown(value: object) -> str:
-    text = f"{len(value)} bytes" if isinstance(value, bytes) else str(value)
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
+def _shown(name: str, value: object, longest: int) -> str:
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if name in _NAMED:
+        value = _NAMED[name](value)
+    text = " ".join(str(value).split())
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def _namespace(flag: object) -> str:
+    return next((name for name, bit in NAMESPACES.items() if bit == flag), str(flag))
+
+
+def _limit(value: object) -> str:
+    return "infinity" if value == -1 else str(value)
+
+
+# arguments that are numbers to the kernel and have names for people
+_NAMED: dict[str, Callable[[Any], str]] = {
+    "kind": _namespace,
+    "resource": RLIMITS.__getitem__,
+    "soft": _limit,
+    "hard": _limit,
+}
 
 
 def actors(plan: Plan) -> list[str]:

@@ -1,0 +1,318 @@
+"""What a failure in the container is told as: the property, what the kernel said, and what would do.
+
+The executor reports a step's number, an errno and a few words. Here that becomes an Error: the pointer
+narrowed to the part of the property that was refused, and for what people meet most, the remedy.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import (
+    E2BIG,
+    EACCES,
+    EBUSY,
+    EDQUOT,
+    EINVAL,
+    ELOOP,
+    ENODEV,
+    ENOENT,
+    ENOEXEC,
+    ENOSYS,
+    ENOTDIR,
+    EOPNOTSUPP,
+    EPERM,
+    ERANGE,
+    EROFS,
+)
+
+from pyoci.errors import Error
+from pyoci.plan.explain import sentence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pyoci.cgroup.manager import Manager
+    from pyoci.lifecycle.init import Report
+    from pyoci.lifecycle.store import Container
+    from pyoci.plan.plan import Plan
+    from pyoci.plan.steps import Step
+
+_LONGEST = 200  # characters of one argument in a message
+_CODES = {
+    EACCES: "permission",
+    EPERM: "permission",
+    EROFS: "permission",
+    ENOENT: "not-found",
+    ENOSYS: "not-supported",
+    EOPNOTSUPP: "not-supported",
+    ENODEV: "not-supported",
+}
+
+
+def failed_step(plan: Plan, report: Report, pid: int) -> Error:
+    """The Error for a step that failed in process `pid`, which is still there to be looked at."""
+    step = plan.steps[report.step]
+    if step.op in ("find_program", "execute"):
+        return _no_program(plan, step, report, pid)
+    said = " ".join(report.text.split())
+    parts = [f"can't {sentence(step, _LONGEST)}", said]
+    if report.error:
+        parts.append(os.strerror(report.error).lower())
+    return Error(
+        ": ".join(filter(None, parts)),
+        code=_CODES.get(report.error, "kernel"),
+        pointer=_pointer(step, said),
+        errno=report.error,
+        hint=_hint(plan, step, said, report.error),
+    )
+
+
+# What the executor's words begin with, when it is this part of a mount that was refused
+_PARTS = {
+    "mount_filesystem": (
+        ("fsopen", "/type"),
+        ("fsconfig create", ""),
+        ("fsconfig source", "/source"),
+        ("fsconfig", "/options"),
+        ("open", "/destination"),
+        ("the target", "/destination"),
+    ),
+    "mount_bind": (
+        ("open_tree", "/source"),
+        ("mount_setattr", "/options"),
+        ("open", "/destination"),
+        ("the source is", "/destination"),
+        ("the target", "/destination"),
+    ),
+    "remount": (("fspick", "/destination"), ("open", "/destination"), ("fsconfig", "/options")),
+}
+
+
+def _pointer(step: Step, said: str) -> str:
+    if step.pointer.startswith("/mounts/"):
+        for words, part in _PARTS.get(step.op, ()):
+            if said.startswith(words):
+                return step.pointer + part
+    return step.pointer
+
+
+def _hint(plan: Plan, step: Step, said: str, error: int) -> str:
+    """What would do; "" where that can't be known."""
+    hint = _HINTS.get((step.op, error), "")
+    return hint if isinstance(hint, str) else hint(plan, step, said)
+
+
+def _in_user_namespace(plan: Plan) -> bool:
+    return any(
+        step.pointer == "/linux/uidMappings"
+        or "namespace:user" in step.args
+        or (step.op == "user" and step.pointer == "/linux/namespaces")
+        for step in plan.steps
+    )
+
+
+def _wrong_namespace(plan: Plan, step: Step, said: str) -> str:
+    path = plan.descriptors.get(str(step.args[0]), "")
+    try:
+        found = os.readlink(path)
+    except OSError:
+        found = ""  # not one of /proc's links but something bound to a name, as of ip-netns(8)
+    kind = sentence(step).split()[2]
+    return f"{path} is {found or 'something else'}, not a namespace of type {kind}"
+
+
+def _no_rights_to_root(plan: Plan, step: Step, said: str) -> str:
+    if not _in_user_namespace(plan):
+        return ""
+    return "the container's root, as a user of the host, must be able to search every directory on the way"
+
+
+def _not_mountable(plan: Plan, step: Step, said: str) -> str:
+    kind = str(step.args[0])
+    if not _in_user_namespace(plan):
+        return ""
+    if kind == "sysfs":
+        return "in a user namespace sysfs needs a network namespace that is new too; else bind /sys"
+    if kind == "proc":
+        return "in a user namespace proc needs a new pid namespace, and a host's /proc with nothing over it"
+    return "of few filesystems the kernel lets a user namespace have its own: tmpfs, proc, overlay, fuse"
+
+
+def _wrong_options(plan: Plan, step: Step, said: str) -> str:
+    return (
+        "pyoci features lists the options that belong to no filesystem" if "nknown parameter" in said else ""
+    )
+
+
+def _too_high(plan: Plan, step: Step, said: str) -> str:
+    resource, _, hard = step.args
+    if resource == 7:  # RLIMIT_NOFILE
+        with open("/proc/sys/fs/nr_open") as file:
+            most = int(file.read())
+        if not isinstance(hard, int) or hard > most or hard < 0:
+            return f"the host's fs.nr_open allows at most {most}"
+    return "raising a hard limit needs CAP_SYS_RESOURCE"
+
+
+def _not_mapped(what: str) -> Callable[[Plan, Step, str], str]:
+    def hint(plan: Plan, step: Step, said: str) -> str:
+        return f"{what} must be in the user namespace's mappings" if _in_user_namespace(plan) else ""
+
+    return hint
+
+
+def _no_label(plan: Plan, step: Step, said: str) -> str:
+    if str(step.args[0]) != "apparmor":
+        return _no_selinux(plan, step, said) or "the policy must know this label"
+    try:
+        with open("/sys/module/apparmor/parameters/enabled") as file:
+            if file.read().startswith("Y"):
+                return f"load a profile named {step.args[2]}"
+    except FileNotFoundError:
+        return "this kernel was built without AppArmor: remove the property"
+    return "AppArmor is off in this kernel: remove the property"
+
+
+def _no_selinux(plan: Plan, step: Step, said: str) -> str:
+    with open("/proc/filesystems") as file:
+        return "" if "selinuxfs" in file.read() else "SELinux is off in this kernel: remove the property"
+
+
+def _links(plan: Plan, step: Step, said: str) -> str:
+    if said.endswith("is a symbolic link"):
+        return f"{step.args[0]} is mounted on a directory only, as a link could lead anywhere"
+    return "a symbolic link in the root filesystem leads to itself"
+
+
+_USER_IDS = _not_mapped("user and group")
+_GROUP_IDS = _not_mapped("every group")
+
+# (step, errno) -> the remedy, or what finds it
+_HINTS: dict[tuple[str, int], str | Callable[[Plan, Step, str], str]] = {
+    ("join_namespace", EINVAL): _wrong_namespace,
+    ("join_namespace", EPERM): "it must be owned by a user namespace in which pyoci is root",
+    ("time_offsets", ERANGE): "no clock may be before 0 or after some 146 years",
+    ("session_keyring", EDQUOT): "too many keyrings: raise kernel.keys.maxkeys, or give --no-new-keyring",
+    ("session_keyring", EINVAL): _no_selinux,
+    ("session_keyring", ENOENT): _no_selinux,
+    ("sysctl", ENOENT): "this kernel has no such parameter, or not in a network namespace of its own",
+    ("sysctl", EINVAL): "the kernel doesn't take this value for it",
+    ("sysctl", EPERM): "this kernel lets only the host's root set it",
+    ("sysctl", EACCES): "this kernel lets only the host's root set it",
+    ("open_root", EACCES): _no_rights_to_root,
+    ("mount_filesystem", ENODEV): "/proc/filesystems lists those that it has",
+    ("mount_filesystem", EINVAL): _wrong_options,
+    ("mount_filesystem", EPERM): _not_mountable,
+    ("mount_filesystem", ENOTDIR): "mount it on a directory",
+    ("mount_filesystem", ELOOP): _links,
+    ("mount_filesystem", EBUSY): "it is mounted elsewhere with other options",
+    ("mount_bind", ENOENT): "a bind mount's source must exist on the host",
+    ("mount_bind", ENOTDIR): "bind a directory on a directory, a file on a file",
+    ("mount_bind", EINVAL): "an unbindable mount, or one of another mount namespace, can't be bound",
+    ("mount_bind", EPERM): "options that the source's own mount has can't be taken away in a user namespace",
+    ("mount_bind", ELOOP): _links,
+    ("remount", EINVAL): "remount changes what is mounted there already",
+    ("make_device", EPERM): "the kernel lets nobody make devices in a user namespace: bind the host's",
+    ("mask_path", ELOOP): _links,
+    ("readonly_path", ELOOP): _links,
+    ("terminal", ENOENT): "a terminal needs a mount of type devpts on /dev/pts, with ptmxmode=0666",
+    ("pivot_root", EINVAL): "on a root in memory, as in an initramfs, give --no-pivot",
+    ("scheduler", EPERM): "real-time policies need CAP_SYS_NICE, or time in the cgroup's cpu.rt_runtime_us",
+    ("scheduler", EBUSY): "the CPUs don't have that much time left",
+    ("io_priority", EPERM): "IOPRIO_CLASS_RT needs CAP_SYS_NICE",
+    ("affinity", EINVAL): "at least one of the CPUs must be online and in the cgroup's cpuset",
+    ("memory_policy", EINVAL): "the nodes must have memory and be in the cgroup's cpuset.mems",
+    ("rlimit", EPERM): _too_high,
+    ("groups", EINVAL): _GROUP_IDS,
+    ("user", EINVAL): _USER_IDS,
+    ("label_process", EINVAL): _no_label,
+    ("label_process", ENOENT): _no_label,
+    ("seccomp", EACCES): "it needs noNewPrivileges, or CAP_SYS_ADMIN",
+    ("seccomp", EINVAL): "pyoci features says which flags this kernel supports",
+    ("seccomp", EBUSY): "the process has a filter with a listener already",
+}
+
+
+_FROM_EXECVE = (ENOENT, EACCES, ENOEXEC, E2BIG, ENOTDIR, ELOOP)
+
+
+def _no_program(plan: Plan, step: Step, report: Report, pid: int) -> Error:
+    from pyoci.host import diagnose
+
+    find = next((one for one in plan.steps if one.op == "find_program"), step)
+    directory = next((one for one in plan.steps if one.op == "enter_directory"), None)
+    name: Any = find.args[0] if find.op == "find_program" else step.args[0][0]  # type: ignore[index]
+    search: Any = find.args[1] if find.op == "find_program" else ()
+    try:
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        message, hint = f'exec: "{name}": {os.strerror(report.error).lower()}', ""
+    else:
+        try:
+            message, hint = diagnose.explain(
+                root,
+                name,
+                cwd=str(directory.args[0]) if directory else "/",
+                error=report.error,
+                search=search,
+            )
+        finally:
+            os.close(root)
+    if step.op == "execute" and not hint and report.error not in _FROM_EXECVE:
+        hint = "the seccomp filter has to allow execve" if any(s.op == "seccomp" for s in plan.steps) else ""
+    code = _CODES.get(report.error, "kernel")
+    return Error(message, code=code, pointer=step.pointer, errno=report.error, hint=hint)
+
+
+def died_silently(plan: Plan, pid: int, container: Container) -> Error:
+    """The Error for a process of a container that ended before its program ran, and said nothing.
+
+    pid  of the ended process, which nobody has reaped; 0: it is gone
+    """
+    from pyoci.cgroup import manager
+
+    signal = _ending_signal(pid)
+    how = f"was killed by signal {signal}" if signal else "ended"
+    message = f"the process {how} before its program ran"
+    resources = (container.config().get("linux") or {}).get("resources") or {}
+    if signal == 9 and _out_of_memory(manager.load(container.state["cgroup"])):
+        limit = (resources.get("memory") or {}).get("limit")
+        return Error(
+            f"{message}: its memory was used up" + (f", a limit of {limit} bytes" if limit else ""),
+            pointer="/linux/resources/memory/limit" if limit else "/linux/cgroupsPath",
+            hint="1 MiB is enough to start in, beside what the program needs",
+        )
+    if any(step.op == "seccomp" for step in plan.steps):
+        return Error(
+            f"{message}: the seccomp filter lets it neither run nor complain",
+            code="invalid-config",
+            pointer="/linux/seccomp",
+            hint="allow execve, write, read and exit_group at least",
+        )
+    return Error(message, pointer="/process")
+
+
+def _ending_signal(pid: int) -> int:
+    """The signal that ended a process not yet reaped, 0 for none or when it can't be known."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            status = int(file.read().rsplit(None, 1)[1])  # exit_code, proc(5)
+    except (OSError, ValueError):
+        return 0
+    return status & 0x7F
+
+
+def _out_of_memory(cgroup: Manager) -> bool:
+    """Whether the kernel has killed a process of these cgroups for lack of memory."""
+    paths = cgroup.paths()
+    for name, file in (("memory", "memory.oom_control"), ("", "memory.events")):
+        try:
+            with open(f"{paths[name]}/{file}") as lines:
+                counts = dict(line.split() for line in lines)
+        except (KeyError, OSError):
+            continue
+        if counts.get("oom_kill", "0") != "0":
+            return True
+    return False
