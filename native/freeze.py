@@ -39,6 +39,9 @@ def module_name(file: Path) -> str:
 
 # The commands that engines call for every container: their modules are executed without a search for each.
 HOT = ("create", "delete", "exec", "kill", "run", "start", "state")
+# What these import inside of functions, but do so nearly every time.
+CREATION = ["pyoci.plan.encode", "pyoci.cgroup.limits", "pyoci.cgroup.devices"]
+LATE = {"create": CREATION, "run": [*CREATION, "pyoci.lifecycle.foreground"], "exec": ["pyoci.plan.encode"]}
 
 
 def imported(tree: ast.Module, name: str, known: set[str]) -> list[str]:
@@ -76,7 +79,9 @@ def freeze(packages: Path, blob: Path, table: Path) -> None:
         name: (compile(source.read_text(), shown, "exec", dont_inherit=True), source.name == "__init__.py")
         for name, (source, shown) in modules(packages).items()
     }
-    orders = {word: order(packages, ["pyoci.__main__", f"pyoci.cli.{word}"]) for word in HOT}
+    orders = {
+        word: order(packages, ["pyoci.__main__", f"pyoci.cli.{word}", *LATE.get(word, ())]) for word in HOT
+    }
     pieces["_pyoci_orders"] = (compile(f"ORDERS = {orders!r}", "_pyoci_orders", "exec"), False)
     for name, (compiled, is_package) in pieces.items():
         piece = marshal.dumps(compiled)
