@@ -90,7 +90,7 @@ class LightOs(type(sys)):
 
 
 def execute(names):
-    """Import pyoci's modules that are in the launcher, each after those it needs, without a search for each."""
+    """Import modules of pyoci that are in the launcher, each after those it needs, without searching."""
     for name in names:
         if name not in sys.modules:
             spec = frozen(name)
