@@ -43,7 +43,8 @@ int shim_socket_pair(int ends[2]);
 int shim_listen(const char *path);
 int shim_connect(const char *path, int stream);
 int shim_send(int socket, const char *data, size_t size, int descriptor);
-/* One packet into `data`, its size; *descriptor is one that came along, or -1. 0 at the end. */
+/* One packet into `data`, its size; *descriptor is one that came along, or -1. 0 at the end; -EINTR lets
+ * Python see to a signal. */
 int shim_receive(int socket, char *data, size_t size, int *descriptor);
 
 /* poll(2): `events` are asked for on entry, and what happened on return. -1 milliseconds: for ever. */

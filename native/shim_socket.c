@@ -111,9 +111,7 @@ int shim_receive(int socket, char *data, size_t size, int *descriptor)
     ssize_t received;
 
     *descriptor = -1;
-    do
-        received = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-    while (received < 0 && errno == EINTR);
+    received = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
     if (received < 0)
         return errno == ECONNRESET ? 0 : -errno; /* it ended with an answer of ours unread */
     if (message.msg_controllen >= CMSG_LEN(sizeof(int)) && control.header.cmsg_type == SCM_RIGHTS)

@@ -314,7 +314,7 @@ def new(layout: Layout, cgroups_path: str | None, container_id: str, driver: str
         return Manager(driver, layout.mode, [])
     if driver == "systemd":
         raise Error(
-            "the systemd cgroup driver is not supported yet",
+            "cgroups can't be managed through systemd by this version of pyoci",
             code="not-supported",
             hint="leave --systemd-cgroup out to use cgroupfs",
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from pyoci.host import procfs
+
 
 def bounding_set() -> int:
     """The mask of capabilities that a child of ours can have, proc(5) CapBnd."""
@@ -16,21 +18,18 @@ def effective_set() -> int:
 
 
 def _status(name: str) -> int:
-    with open("/proc/self/status", "rb") as file:
-        _, _, rest = file.read().partition(name.encode() + b":")
+    _, _, rest = procfs.read("/proc/self/status").partition(name.encode() + b":")
     return int(rest.split(None, 1)[0], 16)
 
 
 def last_capability() -> int:
     """The number of the newest capability this kernel knows, capabilities(7)."""
-    with open("/proc/sys/kernel/cap_last_cap", "rb") as file:
-        return int(file.read())
+    return int(procfs.read("/proc/sys/kernel/cap_last_cap"))
 
 
 def in_initial_user_namespace() -> bool:
     """Whether user ids here are the host's: its map is the identity (user_namespaces(7))."""
-    with open("/proc/self/uid_map", "rb") as file:
-        return file.read().split() == [b"0", b"0", b"4294967295"]
+    return procfs.read("/proc/self/uid_map").split() == [b"0", b"0", b"4294967295"]
 
 
 def is_host_root() -> bool:

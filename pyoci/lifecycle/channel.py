@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from errno import EINTR
+from time import monotonic
 
 from pyoci._shim import ffi, lib
 from pyoci.errors import Error
@@ -39,7 +40,9 @@ class Channel:
         """The next packet and the descriptor that came with it, or -1; no bytes at the end."""
         buffer = ffi.new("char[]", PACKET_BYTES)
         arrived = ffi.new("int *")
-        size = lib.shim_receive(self.descriptor, buffer, PACKET_BYTES, arrived)
+        size = -EINTR
+        while size == -EINTR:  # between two calls Python handles signals: an interrupt gets out of here
+            size = lib.shim_receive(self.descriptor, buffer, PACKET_BYTES, arrived)
         return ffi.buffer(buffer, checked(size, "receive from a socket"))[:], arrived[0]
 
     def close(self) -> None:
@@ -82,4 +85,8 @@ def wait_events(wanted: dict[int, int], seconds: float = -1) -> dict[int, int]:
 
 def wait_readable(descriptor: int, seconds: float) -> bool:
     """Whether there is something to read, or for a pidfd whether its process has ended, in time."""
-    return bool(wait_events({descriptor: POLLIN}, seconds))
+    deadline = monotonic() + seconds
+    while not wait_events({descriptor: POLLIN}, max(0.0, deadline - monotonic())):
+        if monotonic() >= deadline:
+            return False
+    return True

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.lifecycle.foreground import Foreground
     from pyoci.lifecycle.options import ExecOptions
     from pyoci.lifecycle.settings import Settings
     from pyoci.plan.plan import Plan
@@ -175,6 +176,7 @@ class _Execution:
         self.process = process
         self.joined = joined
         self.master = -1
+        self.watch: Foreground | None = None
 
     def _plan(self) -> Plan:
         situation = Situation(self.container.id)
@@ -200,11 +202,6 @@ class _Execution:
 
     def run(self) -> int:
         plan = self._plan()
-        watch = None
-        if not self.options.detach:
-            from pyoci.lifecycle.foreground import Foreground
-
-            watch = Foreground()
         try:
             init = executor.spawn(
                 plan,
@@ -214,11 +211,11 @@ class _Execution:
             )
             try:
                 self._converse(init)
-                if not watch:
+                if not self.watch:
                     return 0
                 if self.master >= 0:
-                    watch.attach(self.master)
-                status = watch.wait(init.pid, init.pidfd)
+                    self.watch.attach(self.master)
+                status = self.watch.wait(init.pid, init.pidfd)
                 init.pid = 0
                 return status
             except BaseException:
@@ -227,8 +224,8 @@ class _Execution:
             finally:
                 init.close()
         finally:
-            if watch:
-                watch.close()
+            if self.watch:
+                self.watch.close()
             if self.master >= 0:
                 os.close(self.master)
 
@@ -269,6 +266,10 @@ class _Execution:
 
     def _finish(self, init: executor.Init) -> None:
         """Just before the program: what is set from outside, and what the caller gets."""
+        if not self.options.detach:
+            from pyoci.lifecycle.foreground import Foreground
+
+            self.watch = Foreground()  # only now: until here an interrupt ends pyoci
         adjustment = self.process.get("oomScoreAdj")
         if adjustment is not None:
             creation.set_oom_score(init.pid, adjustment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pyoci._shim import lib
+from pyoci.errors import Error
 from pyoci.lifecycle import create as creation
 from pyoci.lifecycle import delete, store
 from pyoci.lifecycle.start import begin
@@ -35,20 +36,21 @@ def run(
     In the foreground the container is deleted afterwards, unless `keep`. Without `no_subreaper`
     the container's orphans become our children, so that they are reaped (prctl(2)).
     """
+    if not detach and not no_subreaper:
+        lib.shim_prctl(PR_SET_CHILD_SUBREAPER, 1)
+    making = creation.make(settings, container_id, options, gated=False, detached=detach, trace=trace)
+    init = making.init
+    assert init
     watch = None
-    if not detach:
-        from pyoci.lifecycle.foreground import Foreground
-
-        if not no_subreaper:
-            lib.shim_prctl(PR_SET_CHILD_SUBREAPER, 1)
-        watch = Foreground()
     try:
-        making = creation.make(settings, container_id, options, gated=False, detached=detach, trace=trace)
-        init = making.init
-        assert init
         try:
-            if watch and making.master >= 0:
-                watch.attach(making.master)
+            if not detach:
+                from pyoci.lifecycle.foreground import Foreground
+
+                # Only now: until here an interrupt ends pyoci, which takes back what it began.
+                watch = Foreground()
+                if making.master >= 0:
+                    watch.attach(making.master)
             begin(making.container, init, init.answer, settings.warn)
         except BaseException:
             _discard(settings, making, container_id)
@@ -63,10 +65,20 @@ def run(
         if watch:
             watch.close()
     if not keep:
-        ended = store.load(settings.root, container_id, lock=True)
-        delete.remove(ended, settings)
+        _delete(settings, container_id)
     making.close()
     return status
+
+
+def _delete(settings: Settings, container_id: str) -> None:
+    """Delete the ended container, unless somebody has done so before us."""
+    try:
+        ended = store.load(settings.root, container_id, lock=True)
+    except Error as error:
+        if error.code != "not-found":
+            raise
+    else:
+        delete.remove(ended, settings)
 
 
 def _discard(settings: Settings, making: creation.Making, container_id: str) -> None:

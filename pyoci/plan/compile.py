@@ -117,6 +117,8 @@ def _early(config: dict[str, Any], namespaces: Namespaces, situation: Situation)
             plan.append(steps.user("/linux/namespaces", uid=0, gid=0))
             # The kernel forgets it at every change of user, prctl(2).
             plan.append(steps.die_with_parent("", signal=SIGKILL))
+        if namespaces.owns_ipc:
+            plan.append(steps.unshare(namespaces.pointers["ipc"], flags=NAMESPACES["ipc"]))
     plan.append(steps.new_session("/process"))
     if situation.keyring:
         plan.append(_keyring(config["process"], situation))

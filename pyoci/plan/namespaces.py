@@ -46,9 +46,15 @@ class Namespaces:
     def clone_flags(self) -> int:
         flags = 0
         for kind in self.new:
-            if kind not in LATE:
+            if kind not in LATE and not (kind == "ipc" and self.owns_ipc):
                 flags |= NAMESPACES[kind]
         return flags
+
+    @property
+    def owns_ipc(self) -> bool:
+        """Whether the IPC namespace has to wait for the user mappings: the root of its mqueue
+        filesystem, made with it, belongs to whoever its maker is at that moment (mq_overview(7))."""
+        return "ipc" in self.new and "user" in self.new
 
     @property
     def staged(self) -> bool:

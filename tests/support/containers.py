@@ -127,6 +127,7 @@ class Runtime:
         Orphans of containers are reaped meanwhile, as an engine would: the first process of a pid
         namespace ends only when every other one has been (pid_namespaces(7)).
         """
+        own = options.pop("own", set())  # pids of children that the test itself waits for
         options.setdefault("stdin", subprocess.DEVNULL)
         given = options.pop("input", None)
         if given is not None:
@@ -140,7 +141,7 @@ class Runtime:
                 out, error = process.communicate(given, timeout=0.1)
                 return subprocess.CompletedProcess(process.args, process.returncode, out, error)
             except subprocess.TimeoutExpired:
-                reap_orphans({process.pid})
+                reap_orphans({process.pid, *own})
                 if time.monotonic() > deadline:
                     process.kill()
                     raise

@@ -74,6 +74,30 @@ def test_run_forwards_signals(runtime: Runtime, bundle: Bundle, number: int) -> 
     assert process.wait(20) == 7
 
 
+def test_an_interrupt_during_creation_takes_it_back(runtime: Runtime, bundle: Bundle) -> None:
+    marker = bundle.path / "hook-runs"
+    script = f"touch {marker}; exec sleep 60"
+    bundle.config["hooks"] = {
+        "createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}]
+    }
+    process = subprocess.Popen(
+        runtime.command("run", "--bundle", str(bundle.save()), "one"), stderr=subprocess.DEVNULL
+    )
+    until(marker.exists)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+    assert not (runtime.root / "one").exists()
+
+
+def test_deleted_by_another_while_in_the_foreground(runtime: Runtime, bundle: Bundle) -> None:
+    path = bundle.shell("touch /tmp/ready; exec sleep 60").save()
+    process = subprocess.Popen(runtime.command("run", "--bundle", str(path), "one"))
+    until((bundle.rootfs / "tmp/ready").exists)
+    # The first process ends when we wait for it: so delete has to run beside.
+    runtime.ok("delete", "--force", "one", own={process.pid})
+    assert process.wait(10) == 137
+
+
 def test_keep_keeps_the_container(runtime: Runtime, bundle: Bundle) -> None:
     runtime.ok("run", "--keep", "--bundle", str(bundle.save()), "one")
     assert runtime.state("one")["status"] == "stopped"
