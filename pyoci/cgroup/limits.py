@@ -79,6 +79,19 @@ def make_writes(writes: list[Write], paths: dict[str, str]) -> None:
         writes = [write for write, _ in refused]
 
 
+def _given_above(directory: str, file: str) -> str:
+    """For a cpuset, the CPUs or memory nodes that there are to choose from; "" for other files."""
+    if not file.startswith("cpuset."):
+        return ""
+    above = directory.rpartition("/")[0]
+    for name in (f"{file}.effective", file):  # cgroup2's; v1's
+        try:
+            return f"the cgroup above has {files.read(f'{above}/{name}') or 'none'}"
+        except OSError:
+            continue
+    return ""
+
+
 def _put(write: Write, paths: dict[str, str]) -> Error | None:
     """Makes one write; the Error of an EINVAL is returned, others are raised."""
     directory = paths.get(write.controller) or paths[UNIFIED]
@@ -100,6 +113,7 @@ def _put(write: Write, paths: dict[str, str]) -> Error | None:
         except OSError as error:
             message = f"the kernel refused {value!r} for {file} in {directory}"
             refusal = files.failure(error, message, write.pointer)
+            refusal.hint = _given_above(directory, file)
             if error.errno == EINVAL:
                 return refusal
             raise refusal from None
