@@ -95,6 +95,23 @@ def _mappings(mappings: list[dict[str, int]], place: str, findings: Findings) ->
                 last, before = first + size - 1, index
 
 
+def check_mapped(user: dict[str, Any], linux: dict[str, Any], findings: Findings) -> None:
+    """Whom the process runs as has to be someone in its user namespace: setresuid(2), setgroups(2)."""
+    wanted = [("uidMappings", "uid", user.get("uid", 0)), ("gidMappings", "gid", user.get("gid", 0))]
+    wanted += [
+        ("gidMappings", f"additionalGids/{index}", gid)
+        for index, gid in enumerate(user.get("additionalGids", ()))
+    ]
+    for name, property, number in wanted:
+        ranges = [(entry["containerID"], entry["size"]) for entry in linux.get(name, ())]
+        if ranges and not any(first <= number < first + size for first, size in ranges):
+            shown = ", ".join(f"{first} to {first + size - 1}" for first, size in ranges[:4] if size)
+            findings.refuse(
+                f"/process/user/{property}",
+                f"{number} was found, which /linux/{name} doesn't map; {shown or 'a mapped one'} would do",
+            )
+
+
 def check_linux(linux: dict[str, Any], namespaces: dict[str, str], findings: Findings) -> None:
     for name in ("uidMappings", "gidMappings"):
         mappings = linux.get(name)

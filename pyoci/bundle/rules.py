@@ -231,6 +231,8 @@ def _linux(
         from pyoci.bundle import rare_rules
 
         rare_rules.check_linux(linux, namespaces, findings)
+        if namespaces.get("user") == "":
+            rare_rules.check_mapped(config.get("process", {}).get("user", {}), linux, findings)
 
 
 def _namespaces(linux: dict[str, Any], namespaces: dict[str, str], findings: Findings) -> None:

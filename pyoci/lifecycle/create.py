@@ -450,13 +450,11 @@ def set_limits(process: dict[str, Any], pid: int) -> None:
     for index, number, soft, hard in rlimit_values(process):
         try:
             prlimit(pid, number, (soft, hard))
-        except (OSError, ValueError) as error:
-            raise Error(
-                f"the kernel refused {process['rlimits'][index]}: {error}",
-                code="permission",
-                pointer=f"/process/rlimits/{index}",
-                hint="raising a hard limit needs CAP_SYS_RESOURCE",
-            ) from None
+        except OSError as error:
+            from pyoci.lifecycle.failures import refused_limit
+
+            pointer = f"/process/rlimits/{index}"
+            raise refused_limit(pointer, number, soft, hard, error.errno or 0) from None
 
 
 # Steps before the gate that tell what one after it means.

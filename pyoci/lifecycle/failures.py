@@ -26,6 +26,7 @@ from errno import (
 )
 
 from pyoci.errors import Error
+from pyoci.plan import steps
 from pyoci.plan.explain import sentence
 
 TYPE_CHECKING = False
@@ -146,7 +147,7 @@ def _wrong_options(plan: Plan, step: Step, said: str) -> str:
     )
 
 
-def _too_high(plan: Plan, step: Step, said: str) -> str:
+def _too_high(step: Step) -> str:
     resource, _, hard = step.args
     if resource == 7:  # RLIMIT_NOFILE
         with open("/proc/sys/fs/nr_open") as file:
@@ -154,6 +155,18 @@ def _too_high(plan: Plan, step: Step, said: str) -> str:
         if not isinstance(hard, int) or hard > most or hard < 0:
             return f"the host's fs.nr_open allows at most {most}"
     return "raising a hard limit needs CAP_SYS_RESOURCE"
+
+
+def refused_limit(pointer: str, resource: int, soft: int, hard: int, error: int) -> Error:
+    """The Error for a resource limit that the runtime could not set from outside."""
+    step = steps.rlimit(pointer, resource=resource, soft=soft, hard=hard)
+    return Error(
+        f"can't {sentence(step)}: {os.strerror(error).lower()}",
+        code=_CODES.get(error, "kernel"),
+        pointer=pointer,
+        errno=error,
+        hint=_too_high(step) if error == EPERM else "",
+    )
 
 
 def _not_mapped(what: str) -> Callable[[Plan, Step, str], str]:
@@ -224,7 +237,7 @@ _HINTS: dict[tuple[str, int], str | Callable[[Plan, Step, str], str]] = {
     ("io_priority", EPERM): "IOPRIO_CLASS_RT needs CAP_SYS_NICE",
     ("affinity", EINVAL): "at least one of the CPUs must be online and in the cgroup's cpuset",
     ("memory_policy", EINVAL): "the nodes must have memory and be in the cgroup's cpuset.mems",
-    ("rlimit", EPERM): _too_high,
+    ("rlimit", EPERM): lambda plan, step, said: _too_high(step),
     ("groups", EINVAL): _GROUP_IDS,
     ("user", EINVAL): _USER_IDS,
     ("label_process", EINVAL): _no_label,

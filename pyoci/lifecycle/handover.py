@@ -27,13 +27,18 @@ def write_pid_file(path: str, pid: int) -> None:
 
 
 def connect(path: str, flag: str) -> channel.Channel:
-    """A connection to the stream socket that an engine listens on, given by `flag`."""
+    """A connection to the stream socket that an engine listens on.
+
+    flag  the flag that gave it, or the JSON pointer of the property
+    """
     try:
         return channel.connect(path, stream=True)
     except OSError as error:
+        by = "" if flag.startswith("/") else f", given by {flag}"
         raise Error(
-            f"can't connect to {path}, given by {flag}: {os.strerror(error.errno or 0).lower()}",
+            f"can't connect to {path}{by}: {os.strerror(error.errno or 0).lower()}",
             code="not-found",
+            pointer="" if by else flag,
             errno=error.errno or 0,
             hint="whoever calls pyoci has to listen there",
         ) from None

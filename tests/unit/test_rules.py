@@ -198,7 +198,20 @@ BROKEN = [
         mapped(mapping(0, 1000, 10), mapping(100, 900, 101)),
         "/linux/uidMappings/0/hostID: 1000 was found, which /linux/uidMappings/1 maps too",
     ),
-    (mapped(mapping(2**32 - 2, 0, 2)), "/linux/uidMappings/0/size: 2 ids from 4294967294 were found"),
+    (
+        mapped(mapping(0, 7, 1), mapping(2**32 - 2, 8, 2)),
+        "/linux/uidMappings/1/size: 2 ids from 4294967294 were found",
+    ),
+    (
+        config("process/user", {"uid": 65536}, ("user",)),
+        "/process/user/uid: 65536 was found, which /linux/uidMappings doesn't map; 0 to 65535 would do",
+    ),
+    (config("process/user", {"gid": 65536}, ("user",)), "/process/user/gid: 65536 was found, which"),
+    (
+        config("process/user", {"additionalGids": [7, 70000]}, ("user",)),
+        "/process/user/additionalGids/1: 70000 was found, which /linux/gidMappings doesn't map",
+    ),
+    (mapped(mapping(1, 1000, 1)), "/process/user/uid: 0 was found, which"),
     (
         mapped(*(mapping(i, i, 1) for i in range(341))),
         "/linux/uidMappings: 341 mappings were found; at most 340",
