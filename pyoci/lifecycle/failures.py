@@ -57,7 +57,7 @@ def failed_step(plan: Plan, report: Report, pid: int) -> Error:
     step = plan.steps[report.step]
     if step.op in ("find_program", "execute"):
         return _no_program(plan, step, report, pid)
-    said = " ".join(report.text.split())
+    said = " ".join(report.text.split())[:_LONGEST]
     parts = [f"can't {sentence(step, _LONGEST)}", said]
     if report.error:
         parts.append(os.strerror(report.error).lower())
