@@ -1,4 +1,4 @@
-"""What a user is told when the kernel refuses: the property, what was found, what would do; nothing is left."""
+"""What a user is told when the kernel refuses: the property, what was found, what would do; nothing stays."""
 
 from __future__ import annotations
 
@@ -447,8 +447,7 @@ def test_an_engine_gets_the_parts_of_an_error(runtime: Runtime, bundle: Bundle) 
     assert "/no/such" in entry["msg"]
 
 
-def test_killed_by_a_limit_between_create_and_start(runtime: Runtime, bundle: Bundle) -> None:
-    """A process that is gone before it could say why is an error of start's, not a success."""
+def test_killed_between_create_and_start(runtime: Runtime, bundle: Bundle) -> None:
     runtime.create(bundle.args("sleep", "60"), "one")
     pid = runtime.state("one")["pid"]
     os.kill(pid, 9)
