@@ -179,7 +179,7 @@ class Run:
     steps: list[Step]
     pidfds: list[int] = field(default_factory=list)
 
-    def receive(self, timeout: float = 20) -> Report | None:
+    def receive(self, timeout: float = 60) -> Report | None:
         """The next report; None at the end of file: the program was executed, or all is over."""
         return receive(self.control, timeout)
 
@@ -224,7 +224,7 @@ class Run:
                 os.close(pidfd)
 
 
-def receive(control: socket.socket, timeout: float = 20) -> Report | None:
+def receive(control: socket.socket, timeout: float = 60) -> Report | None:
     control.settimeout(timeout)
     packet, descriptors, _, _ = socket.recv_fds(control, 4096, 4)
     if not packet:

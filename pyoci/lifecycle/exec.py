@@ -213,8 +213,6 @@ class _Execution:
                 self._converse(init)
                 if not self.watch:
                     return 0
-                if self.master >= 0:
-                    self.watch.attach(self.master)
                 status = self.watch.wait(init.pid, init.pidfd)
                 init.pid = 0
                 return status
@@ -270,6 +268,8 @@ class _Execution:
             from pyoci.lifecycle.foreground import Foreground
 
             self.watch = Foreground()  # only now: until here an interrupt ends pyoci
+            if self.master >= 0:
+                self.watch.attach(self.master)  # before the program looks at its window's size
         adjustment = self.process.get("oomScoreAdj")
         if adjustment is not None:
             creation.set_oom_score(init.pid, adjustment)

@@ -226,11 +226,13 @@ def _parse(container: Container) -> dict[str, Any]:
     try:
         data = container.read("state.json")
     except FileNotFoundError:
+        data = b""
+    if not data:  # the first state isn't moved into its place: then there was nothing to lose yet
         raise Error(
             f"container {container.id} has no state: its creation was interrupted",
             code="not-found",
             hint=f"pyoci delete --force {container.id} removes what is left",
-        ) from None
+        )
     state = document.parse(data, container.path + "/state.json")
     assert isinstance(state, dict)
     return state

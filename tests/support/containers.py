@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -108,7 +109,8 @@ def reap_orphans(own: set[int]) -> None:
     for task in Path("/proc/self/task").iterdir():
         for pid in map(int, (task / "children").read_text().split()):
             if pid not in own:
-                os.waitpid(pid, os.WNOHANG)
+                with contextlib.suppress(ChildProcessError):  # another thread was quicker
+                    os.waitpid(pid, os.WNOHANG)
 
 
 class Runtime:

@@ -61,9 +61,10 @@ def test_a_multi_process_workload(runtime: Runtime, machine: Bundle) -> None:
     script = """
         for n in $(seq 20); do
             (head -c 200000 /dev/urandom | sort | gzip | gunzip | sha256sum > /tmp/$n; exit $n) &
+            started="$started $!"
         done
         total=0
-        for job in $(jobs -p); do wait $job; total=$((total + $?)); done
+        for job in $started; do wait $job; total=$((total + $?)); done
         ls /tmp | wc -l; echo $total; perl -e 'print fork() ? "parent\n" : "child\n"; wait'
     """
     out = runtime.ok("run", "--bundle", str(machine.args("bash", "-c", script).save()), "one")

@@ -113,7 +113,8 @@ def test_podman_knows_why_a_program_cannot_run(podman: Podman, program: str, sta
 
 def test_limits_and_security_options(podman: Podman) -> None:
     done = podman.run(
-        "--rm", "--memory", "64m", "--pids-limit", "50", "--read-only", "--cap-drop", "all",
+        "--rm", "--memory", "64m", "--pids-limit", "50", "--read-only", "--read-only-tmpfs=false",
+        "--cap-drop", "all",
         "--cap-add", "chown", "--user", "1000:1000", "--hostname", "pod",
         "box", "/bin/sh", "-c",
         "grep -E 'CapBnd|NoNewPrivs|Seccomp:' /proc/self/status;"

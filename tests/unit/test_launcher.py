@@ -103,10 +103,10 @@ def test_traceback_shows_the_installed_source(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "_shim" in done.stderr
-    main = packages / "pyoci/__main__.py"
-    shown = re.search(rf'File "{re.escape(str(main))}", line (\d+), in main\n +(.+)', done.stderr)
+    file = rf'File "({re.escape(str(packages))}/pyoci/.+)"'
+    shown = re.search(rf"{file}, line (\d+), in .+\n +(.+)", done.stderr)
     assert shown is not None, done.stderr
-    assert main.read_text().splitlines()[int(shown[1]) - 1].strip() == shown[2]
+    assert Path(shown[1]).read_text().splitlines()[int(shown[2]) - 1].strip() == shown[3]
 
 
 def test_launcher_without_its_packages_says_so(tmp_path: Path) -> None:
