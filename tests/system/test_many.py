@@ -26,7 +26,6 @@ def test_50_at_once(runtime: Runtime, bundle: Bundle) -> None:
         name = f"c{number}"
         runtime.detached("create", "--bundle", str(bundle.path), name)
         runtime.detached("start", name)
-        assert runtime.state(name)["status"] == "running"
 
     with ThreadPoolExecutor(50) as pool:
         list(pool.map(whole_life, range(50)))
@@ -42,10 +41,12 @@ def test_one_id_for_whoever_comes_first(runtime: Runtime, bundle: Bundle) -> Non
     log = bundle.path / "log"
 
     def attempt(number: int) -> int:
-        return runtime.call(
-            "--log", f"{log}{number}", "run", "--detach", "--bundle", str(bundle.path), "one",
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        ).returncode  # fmt: skip
+        flags = ["--log", f"{log}{number}", "run", "--detach", "--bundle", str(bundle.path), "one"]
+        nowhere = subprocess.DEVNULL
+        done = subprocess.run(
+            runtime.command(*flags), stdin=nowhere, stdout=nowhere, stderr=nowhere, check=False
+        )
+        return done.returncode
 
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(attempt, range(8)))
