@@ -345,6 +345,13 @@ REFUSED_BY_START: dict[str, tuple[Change, str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def bundle(bundle: Bundle) -> Bundle:
+    """With a cgroup of its own, so that no other container's can be what is told of."""
+    bundle.config["linux"]["cgroupsPath"] = "/" + "-".join(bundle.path.parts[-3:])
+    return bundle
+
+
 def check(done: subprocess.CompletedProcess[str], verb: str, pointer: str, phrases: tuple[str, ...]) -> None:
     """One sentence after the pointer, at most one line with a hint, and what has to be in them."""
     assert done.returncode == (255 if verb == "exec" else 1), done.stderr
