@@ -275,8 +275,15 @@ def _no_program(plan: Plan, step: Step, report: Report, pid: int) -> Error:
             os.close(root)
     if step.op == "execute" and not hint and report.error not in _FROM_EXECVE:
         hint = "the seccomp filter has to allow execve" if any(s.op == "seccomp" for s in plan.steps) else ""
-    code = _CODES.get(report.error, "kernel")
-    return Error(message, code=code, pointer=step.pointer, errno=report.error, hint=hint)
+    # All arguments can be too long together; else it is the program.
+    whole = report.error == E2BIG or not step.pointer.endswith("/args")
+    return Error(
+        message,
+        code=_CODES.get(report.error, "kernel"),
+        pointer=step.pointer if whole else f"{step.pointer}/0",
+        errno=report.error,
+        hint=hint,
+    )
 
 
 def died_silently(plan: Plan, pid: int, container: Container) -> Error:

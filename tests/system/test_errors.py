@@ -289,32 +289,32 @@ REFUSED_BY_START: dict[str, tuple[Change, str, tuple[str, ...]]] = {
             lambda bundle: bind(f"{bundle.rootfs}/bin", "/tmp", "noexec")(bundle),
             process(args=["/tmp/true"]),
         ),
-        "/process/args",
+        "/process/args/0",
         ("permission denied", "/tmp/true", "noexec"),
     ),
     "a program that the user may not execute": (
         both(program("bin/x", b"#!/bin/sh\n", 0o700), process(user={"uid": 1000, "gid": 1000})),
-        "/process/args",
+        "/process/args/0",
         ('"/bin/x": permission denied', "the user may not execute it"),
     ),
     "a script without #!": (
         program("bin/x", b"echo hello\n"),
-        "/process/args",
+        "/process/args/0",
         ('"/bin/x": exec format error', "text file without a #! line"),
     ),
     "a script from Windows": (
         program("bin/x", b"#!/bin/sh\r\necho\r\n"),
-        "/process/args",
+        "/process/args/0",
         ("no such file or directory", "/bin/sh^M", "CR LF"),
     ),
     "an empty program": (
         program("bin/x", b""),
-        "/process/args",
+        "/process/args/0",
         ("exec format error", "it is empty"),
     ),
     "a filter that denies execve": (
         seccomp("SCMP_ACT_ALLOW", "execve", "execveat"),
-        "/process/args",
+        "/process/args/0",
         ("operation not permitted", "has to allow execve"),
     ),
     "a filter that denies everything": (
