@@ -330,7 +330,12 @@ def new(layout: Layout, cgroups_path: str | None, container_id: str, driver: str
     name = cgroups_path or container_id
     inner = normal(name)
     if inner == "/":
-        raise Error(f"{name!r} is no cgroup of a container's own", code="invalid-config", pointer=files.PATH)
+        raise Error(
+            f"{name!r} is no cgroup of a container's own",
+            code="invalid-config",
+            pointer=files.PATH,
+            hint=f"one below it would do, such as /containers/{container_id}",
+        )
     groups: list[Group] = []
     for hierarchy in layout.hierarchies:
         unified = hierarchy.controllers == [UNIFIED]

@@ -219,7 +219,7 @@ REFUSED_BY_CREATE: dict[str, tuple[Change, str, tuple[str, ...]]] = {
     "the root of the cgroups": (
         linux(cgroupsPath="/"),
         "/linux/cgroupsPath",
-        ("'/'", "no cgroup of a container's own"),
+        ("'/'", "no cgroup of a container's own", "one below it would do"),
     ),
     "a working directory that is a file": (
         process(cwd="/etc/passwd"),
