@@ -116,7 +116,7 @@ int shim_spawn(struct spawn *request)
     long pid;
 
     memset(&arguments, 0, sizeof arguments);
-    arguments.flags = request->namespaces | PIDFD | SHARE_MEMORY;
+    arguments.flags = PIDFD | SHARE_MEMORY;
     arguments.pidfd = (uint64_t)(uintptr_t)&pidfd;
     arguments.exit_signal = SIGCHLD;
     if (request->cgroup >= 0) {

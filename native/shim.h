@@ -3,7 +3,6 @@
 
 /* How to start the executor. Descriptors are -1 where there is none. */
 struct spawn {
-    uint64_t namespaces;   /* CLONE_NEW*: made together with the process, clone3(2) */
     int executor;          /* sealed memfd with the executor's image */
     int plan;              /* sealed memfd with the encoded plan */
     int control;           /* SOCK_SEQPACKET to the runtime */

@@ -14,10 +14,10 @@
  *
  *   runtime (Python)            stage                       container's process
  *   ----------------            -----                       -------------------
- *   a. no namespace has to be joined first
- *      clone3(CLONE_NEW*) ------------------------------->  this executor, from a sealed memfd
+ *   a. a hook in the runtime's namespaces: the plan has no `clone` step
+ *      clone3() ----------------------------------------->  this executor, from a sealed memfd
  *                                                           runs the whole plan
- *   b. namespaces to join, time offsets, a process of a running container
+ *   b. a container, a process or a hook in one
  *      clone3() ------------->  this executor
  *                               join_*, time_offsets        (pid and time namespaces are for
  *                               clone3(CLONE_PARENT) ---->   children, hence the clone)

@@ -282,8 +282,6 @@ def _spawn(making: Making, gated: bool, trace: Callable[[Step, int], None] | Non
     if not plan_birth(cgroup):
         cgroup.create()
     cgroup.set(_resources(making.bundle.config))
-    if not plan.staged and making.situation.privileged:
-        _join(making)
 
 
 def plan_birth(cgroup: Manager) -> bool:
@@ -328,7 +326,7 @@ def _join(making: Making) -> None:
         from pyoci.lifecycle import mappings
 
         mappings.write(linux, init.pid, making.situation.privileged)
-    if init.plan.staged or not plan_birth(making.cgroup):
+    if not plan_birth(making.cgroup):
         making.cgroup.join(init.pid)
     adjustment = config["process"].get("oomScoreAdj")
     if adjustment is not None:
@@ -354,7 +352,6 @@ def _converse(making: Making) -> None:
     """Answer the executor until its process stands at the gate."""
     init = making.init
     assert init
-    joined = not init.plan.staged and making.situation.privileged
     while True:
         report = init.receive()
         if report is None:
@@ -371,7 +368,7 @@ def _converse(making: Making) -> None:
             return
         else:
             reason = init.plan.steps[report.step].args[0]
-            if reason == compiler.JOIN and not joined:
+            if reason == compiler.JOIN:
                 _join(making)
             elif reason == compiler.HOOKS:
                 _run_hooks(making)

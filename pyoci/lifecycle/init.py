@@ -143,15 +143,12 @@ def spawn(
         program = checked(lib.shim_sealed_data(data, len(data), b"pyoci-plan"), "make the plan's memfd")
         kept = [*descriptors.values(), *keep]
         request = ffi.new("struct spawn *")
-        request.namespaces = plan.clone_flags
         request.executor, request.plan, request.control = image, program, theirs.descriptor
         request.cgroup = cgroup
         request.standard = standard
         numbers = ffi.new("int[]", kept)
         request.keep, request.keep_count = numbers, len(kept)
-        pid = lib.shim_spawn(request)
-        if pid < 0:
-            raise _no_clone(plan, -pid)
+        pid = checked(lib.shim_spawn(request), "start the executor")
     except BaseException:
         ours.close()
         raise
@@ -176,17 +173,3 @@ def _image() -> int:
         return checked(lib.shim_sealed_file(file, b"pyoci-init"), "copy the executor to memory")
     finally:
         os.close(file)
-
-
-def _no_clone(plan: Plan, number: int) -> Error:
-    from pyoci.plan.kernel import NAMESPACES
-
-    kinds = [name for name, flag in NAMESPACES.items() if plan.clone_flags & flag]
-    return Error(
-        f"can't start the container's process with new namespaces ({', '.join(kinds) or 'none'}): "
-        + os.strerror(number).lower(),
-        code="permission" if number == 1 else "kernel",
-        pointer="/linux/namespaces",
-        errno=number,
-        hint="an unprivileged user needs a user namespace" if number == 1 else "",
-    )

@@ -60,8 +60,7 @@ def compile_container(config: dict[str, Any], situation: Situation, *, bundle: s
             hint='add {"type": "mount"}',
         )
     plan = Plan()
-    plan.staged = namespaces.staged
-    plan.clone_flags = 0 if plan.staged else namespaces.clone_flags
+    plan.staged = True
     for kind, path in namespaces.joined.items():
         plan.descriptors[descriptor(kind)] = path
     plan.steps += compile_stage(namespaces, situation.privileged)

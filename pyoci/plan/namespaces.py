@@ -56,15 +56,6 @@ class Namespaces:
         filesystem, made with it, belongs to whoever its maker is at that moment (mq_overview(7))."""
         return "ipc" in self.new and "user" in self.new
 
-    @property
-    def staged(self) -> bool:
-        """Whether a process in the host's namespaces must prepare before the container's is cloned.
-
-        A new user namespace needs it too: who executes a program there before the mappings are
-        written isn't its root, and so loses every capability (capabilities(7)).
-        """
-        return bool(self.joined) or "time" in self.new or "user" in self.new
-
 
 def descriptor(kind: str) -> str:
     """The name under which a joined namespace's descriptor is known to the encoder."""
@@ -72,9 +63,14 @@ def descriptor(kind: str) -> str:
 
 
 def compile_stage(namespaces: Namespaces, privileged: bool) -> list[Step]:
-    """The steps before the container's process exists; none where one clone3 does it all."""
-    if not namespaces.staged:
-        return []
+    """The steps of the stage: a process in the host's namespaces that joins those given by path and
+    then clones the container's.
+
+    Always a process of its own. Joined pid and time namespaces are for children only; who executes a
+    program in a user namespace before the mappings are written isn't its root, and so loses every
+    capability (capabilities(7)); and making a network namespace takes a millisecond or more, in which
+    the runtime makes the cgroups.
+    """
     # Root of the host may enter any namespace, also those another user namespace owns; once it has
     # joined a user namespace it may enter only that one's. Another user must go there first.
     order = sorted(namespaces.joined, key=lambda kind: (kind == "user") == privileged)

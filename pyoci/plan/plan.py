@@ -10,17 +10,15 @@ if TYPE_CHECKING:
 class Plan:
     """Steps, and what the runtime has to have open for them.
 
-    clone_flags  namespaces to make with the process itself; 0 when a stage does it
-    staged       the first process only prepares, and clones the container's
+    staged       the first process only prepares, and clones the one that does the rest
     descriptors  name -> host path: namespaces to open, mount trees to open for a user namespace
     listener     whether the gate's socket is named `listener` among the descriptors
     """
 
-    __slots__ = ("clone_flags", "descriptors", "listener", "staged", "steps")
+    __slots__ = ("descriptors", "listener", "staged", "steps")
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
-        self.clone_flags = 0
         self.staged = False
         self.descriptors: dict[str, str] = {}
         self.listener = False
