@@ -13,6 +13,7 @@ The order, and what undoes it. The state directory comes first: whatever follows
 from __future__ import annotations
 
 import os
+from errno import ENOENT
 from time import gmtime, strftime, time_ns
 
 from pyoci.bundle.load import load
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from pyoci.lifecycle.settings import Settings
     from pyoci.plan.plan import Plan
     from pyoci.plan.steps import Step
+
+AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_RECURSIVE, OPEN_TREE_CLONE = -100, 0x100, 0x8000, 1  # open_tree(2)
 
 
 class Making:
@@ -292,20 +295,7 @@ def plan_birth(cgroup: Manager) -> bool:
 def _open(plan: Plan, name: str, path: str) -> int:
     """A namespace's file, or a mount tree copied in our own context."""
     if name.startswith("tree:"):
-        from pyoci._shim import lib
-
-        index = int(name[5:])
-        pointer = f"/mounts/{index}/source"
-        # OPEN_TREE_CLONE, AT_RECURSIVE, O_CLOEXEC
-        result: int = lib.shim_open_tree(-100, os.fsencode(path), 1 | 0x8000 | os.O_CLOEXEC)
-        if result < 0:
-            raise Error(
-                f"can't open the mount's source {path}: {os.strerror(-result).lower()}",
-                code="not-found" if result == -2 else "kernel",
-                pointer=pointer,
-                errno=-result,
-            )
-        return result
+        return _open_tree(plan, name, path)
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -315,6 +305,30 @@ def _open(plan: Plan, name: str, path: str) -> int:
             pointer=next((s.pointer for s in plan.steps if name in s.args), "/linux/namespaces"),
             errno=error.errno or 0,
         ) from None
+
+
+def _open_tree(plan: Plan, name: str, path: str) -> int:
+    """What a bind mount is to show, as a detached copy; with what is mounted below it if recursive."""
+    from pyoci._shim import lib
+    from pyoci.plan.mount_options import LINKS
+
+    step = next(step for step in plan.steps if step.op == "mount_bind" and step.args[1] == name)
+    recursive, links = step.args[3], step.args[9]
+    flags = OPEN_TREE_CLONE | os.O_CLOEXEC
+    if recursive:
+        flags |= AT_RECURSIVE
+    if isinstance(links, int) and links & LINKS["src-nofollow"]:
+        flags |= AT_SYMLINK_NOFOLLOW
+    result: int = lib.shim_open_tree(AT_FDCWD, os.fsencode(path), flags)
+    if result < 0:
+        raise Error(
+            f"can't open the mount's source {path}: {os.strerror(-result).lower()}",
+            code="not-found" if result == -ENOENT else "kernel",
+            pointer=f"{step.pointer}/source",
+            errno=-result,
+            hint="a bind mount's source must exist on the host" if result == -ENOENT else "",
+        )
+    return result
 
 
 def _join(making: Making) -> None:

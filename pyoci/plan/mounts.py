@@ -110,7 +110,7 @@ def _bind(
     if not source.startswith("/"):
         source = f"{bundle}/{source}"
     tree = ""
-    if descriptors is not None:
+    if descriptors is not None and not options.links & mount_options.LINKS["copy-symlink"]:
         tree = f"tree:{index}"
         descriptors[tree] = source
     return steps.mount_bind(

@@ -214,3 +214,26 @@ def test_explain_touches_nothing(runtime: Runtime, bundle: Bundle) -> None:
     steps = json.loads(runtime.ok("explain", "--json", "--bundle", str(bundle.path)))
     assert any(step["pointer"] == "/hostname" for step in steps)
     assert not runtime.root.exists()
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize(("option", "seen"), [("bind", []), ("rbind", ["inner"])])
+def test_only_a_recursive_bind_shows_what_is_mounted_below(
+    runtime: Runtime, bundle: Bundle, tmp_path: Path, mapped: bool, option: str, seen: list[str]
+) -> None:
+    """Also where the runtime opens the source, for a container's root that may not."""
+    below = tmp_path / "source/below"
+    below.mkdir(parents=True)
+    (bundle.rootfs / "x").mkdir()
+    bundle.config["mounts"].append(
+        {"destination": "/x", "type": "none", "source": str(below.parent), "options": [option]}
+    )
+    if mapped:
+        bundle.in_user_namespace()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", below], check=True)
+    try:
+        (below / "inner").touch()
+        out = runtime.ok("run", "--bundle", str(bundle.args("ls", "/x/below").save()), "one")
+    finally:
+        subprocess.run(["umount", below], check=True)
+    assert out.split() == seen
