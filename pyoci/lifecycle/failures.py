@@ -130,6 +130,12 @@ def _no_rights_to_root(plan: Plan, step: Step, said: str) -> str:
     return "the container's root, as a user of the host, must be able to search every directory on the way"
 
 
+def _not_makeable(plan: Plan, step: Step, said: str) -> str:
+    if not _in_user_namespace(plan) or not said.startswith("open "):
+        return ""
+    return "the container's root may not make it there: make it, or give it a root filesystem of its own"
+
+
 def _not_mountable(plan: Plan, step: Step, said: str) -> str:
     kind = str(step.args[0])
     if not _in_user_namespace(plan):
@@ -221,6 +227,10 @@ _HINTS: dict[tuple[str, int], str | Callable[[Plan, Step, str], str]] = {
     ("mount_filesystem", ENOTDIR): "mount it on a directory",
     ("mount_filesystem", ELOOP): _links,
     ("mount_filesystem", EBUSY): "it is mounted elsewhere with other options",
+    ("mount_filesystem", EACCES): _not_makeable,
+    ("mount_bind", EACCES): _not_makeable,
+    ("make_directory", EACCES): _not_makeable,
+    ("make_device", EACCES): _not_makeable,
     ("mount_bind", ENOENT): "a bind mount's source must exist on the host",
     ("mount_bind", ENOTDIR): "bind a directory on a directory, a file on a file",
     ("mount_bind", EINVAL): "an unbindable mount, or one of another mount namespace, can't be bound",

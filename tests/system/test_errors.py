@@ -14,7 +14,6 @@ import pytest
 from support.containers import Bundle, Runtime
 
 Change = Callable[[Bundle], object]
-IDS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 MOUNT = "/mounts/4"  # the first after those of every bundle
 LIMIT = 2**40
 
@@ -54,12 +53,7 @@ def namespace(kind: str, path: str = "") -> Change:
 
 
 def user_namespace(bundle: Bundle) -> None:
-    namespace("user")(bundle)
-    linux(uidMappings=IDS, gidMappings=IDS)(bundle)
-    for directory in (bundle.path, *bundle.path.parents):
-        if directory == Path("/tmp"):
-            break
-        directory.chmod(0o755)  # the container's root is nobody special on the way
+    bundle.in_user_namespace()
 
 
 def link(name: str, target: str) -> Change:
@@ -190,6 +184,11 @@ REFUSED_BY_CREATE: dict[str, tuple[Change, str, tuple[str, ...]]] = {
         both(user_namespace, process(user={"uid": 0, "gid": 0, "additionalGids": [1, 70000]})),
         "/process/user/additionalGids/1",
         ("70000", "/linux/gidMappings"),
+    ),
+    "a mount where the mapped user can't make anything": (
+        both(user_namespace, mount("/x/y")),
+        f"{MOUNT}/destination",
+        ("component x: permission denied", "may not make it there"),
     ),
     "a root that the mapped user can't reach": (
         both(user_namespace, lambda bundle: bundle.path.chmod(0o700)),
