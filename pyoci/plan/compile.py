@@ -170,7 +170,7 @@ def _process(
 ) -> list[Step]:
     """Everything from the working directory to the program itself."""
     plan = compile_directory(process, pointer)
-    if any(key in process for key in ("scheduler", "ioPriority", "execCPUAffinity")) or any(
+    if any(key in process for key in ("scheduler", "ioPriority")) or any(
         key in (config.get("linux") or {}) for key in ("personality", "memoryPolicy")
     ):
         from pyoci.plan.scheduling import compile_scheduling
@@ -211,7 +211,13 @@ def compile_exec(
         add(_terminal(process, "/process", attach=0))
     body = _process(config, process, situation, "/process", user)
     index = _gate_index(body)
-    plan.steps += [*body[:index], *_started(), *body[index:]]
+    plan.steps += [*body[:index], *_started()]
+    if process.get("execCPUAffinity"):
+        from pyoci.plan.scheduling import compile_affinity
+
+        plan.steps += compile_affinity(process, "final", "/process")
+        plan.steps[1:1] = compile_affinity(process, "initial", "/process")
+    plan.steps += body[index:]
     return plan
 
 

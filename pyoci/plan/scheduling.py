@@ -63,11 +63,17 @@ def compile_scheduling(config: dict[str, Any], process: dict[str, Any], pointer:
             mode |= MEMORY_FLAGS[flag]
         nodes = bit_mask(policy.get("nodes") or "", "/linux/memoryPolicy/nodes")
         plan.append(steps.memory_policy("/linux/memoryPolicy", mode=mode, nodes=nodes))
-    final = (process.get("execCPUAffinity") or {}).get("final")
-    if final:
-        mask = bit_mask(final, pointer + "/execCPUAffinity/final")
-        plan.append(steps.affinity(pointer + "/execCPUAffinity/final", mask=mask))
     return plan
+
+
+def compile_affinity(process: dict[str, Any], moment: str, pointer: str) -> list[Step]:
+    """The CPUs of a further process, at the moment `initial` (while it is prepared) or `final`; the
+    container's first process has nothing of this property (config.md#linux-process)."""
+    cpus = (process.get("execCPUAffinity") or {}).get(moment)
+    if not cpus:
+        return []
+    here = f"{pointer}/execCPUAffinity/{moment}"
+    return [steps.affinity(here, mask=bit_mask(cpus, here))]
 
 
 def _scheduler(scheduler: dict[str, Any]) -> bytes:

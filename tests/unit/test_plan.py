@@ -317,6 +317,16 @@ def test_sysctl_names(key: str, path: str) -> None:
     assert sysctl_path(key) == path
 
 
+def test_the_affinity_of_exec_is_not_the_first_process_s() -> None:
+    affinity = {"initial": "0-1", "final": "3"}
+    config = changed(process__execCPUAffinity=affinity)
+    assert "affinity" not in ops(plan_of(config))
+    plan = compile.compile_exec(config, config["process"], Situation(), kinds=0, user=False)
+    masks = [(i, s.args[0]) for i, s in enumerate(plan.steps) if s.op == "affinity"]
+    assert [mask for _, mask in masks] == [(3).to_bytes(8, "little"), (8).to_bytes(8, "little")]
+    assert masks[0][0] < ops(plan).index("clone") < masks[1][0]
+
+
 @pytest.mark.parametrize(("text", "numbers"), [("0", {0}), ("0-2,64", {0, 1, 2, 64}), ("", set())])
 def test_number_lists(text: str, numbers: set[int]) -> None:
     mask = int.from_bytes(scheduling.bit_mask(text, "/p"), "little")
