@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import tempfile
@@ -62,6 +63,14 @@ class Podman:
         return self.call("run", "--network", "none", *LIMITS, *args)
 
 
+def remove_podmans_own_cgroups() -> None:
+    """podman keeps what is above its containers' cgroups; a user's, with something in it, stays."""
+    for hierarchy in Path("/sys/fs/cgroup").iterdir():
+        for name in ("libpod_parent/conmon", "libpod_parent"):
+            with contextlib.suppress(OSError):
+                (hierarchy / name).rmdir()
+
+
 @pytest.fixture
 def podman(bundle: Bundle) -> Iterator[Podman]:
     # Not below pytest's directory: podman wants its runroot to have at most 50 characters.
@@ -71,6 +80,7 @@ def podman(bundle: Bundle) -> Iterator[Podman]:
         podman.ok("import", f"{name}/image.tar", "box")
         yield podman
         podman.call("rm", "--all", "--force", "--time", "0")
+        remove_podmans_own_cgroups()
         for mount in Path("/proc/self/mountinfo").read_text().splitlines():
             if mount.split()[4].startswith(name):
                 subprocess.run(["umount", mount.split()[4]], check=True)
