@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,11 +65,19 @@ class Podman:
 
 
 def remove_podmans_own_cgroups() -> None:
-    """podman keeps what is above its containers' cgroups; a user's, with something in it, stays."""
-    for hierarchy in Path("/sys/fs/cgroup").iterdir():
-        for name in ("libpod_parent/conmon", "libpod_parent"):
+    """podman keeps what is above its containers' cgroups; a user's, with something in it, stays.
+
+    Its monitor ends a moment after its container, and until then its cgroup is busy.
+    """
+    names = ("libpod_parent/conmon", "libpod_parent")
+    ours = [hierarchy / name for hierarchy in Path("/sys/fs/cgroup").iterdir() for name in names]
+    deadline = time.monotonic() + 5
+    while any(path.exists() for path in ours) and time.monotonic() < deadline:
+        for path in ours:
             with contextlib.suppress(OSError):
-                (hierarchy / name).rmdir()
+                path.rmdir()
+        reap_orphans(set())
+        time.sleep(0.02)
 
 
 @pytest.fixture
