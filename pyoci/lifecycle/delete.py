@@ -74,7 +74,9 @@ def _kill_and_wait(container: store.Container) -> None:
         return
     try:
         if container.alive():  # the pidfd is surely the container's, not a later process's
-            manager.load(container.state["cgroup"]).thaw()
+            cgroup = manager.load(container.state["cgroup"])
+            if cgroup.frozen():  # a container without cgroups can't be
+                cgroup.thaw()
             os.kill(pid, 9)
             if not wait_readable(pidfd, KILL_SECONDS):
                 raise Error(

@@ -190,6 +190,26 @@ def test_exec_detached_writes_its_pid(runtime: Runtime, bundle: Bundle, tmp_path
     runtime.ok("delete", "--force", "one")
 
 
+def test_a_container_without_cgroups(runtime: Runtime, bundle: Bundle) -> None:
+    """--cgroup-manager disabled, as podman's --cgroups=disabled calls it: every verb works, but those
+    that are about cgroups say so."""
+    before = Path("/proc/self/cgroup").read_text()
+    path = bundle.args("sleep", "60").save()
+    runtime.detached("--cgroup-manager", "disabled", "run", "-d", "--bundle", str(path), "one")
+    pid = runtime.state("one")["pid"]
+    assert Path(f"/proc/{pid}/cgroup").read_text() == before
+    assert runtime.call("exec", "one", "sh", "-c", "exit 4").returncode == 4
+    refused = runtime.call("pause", "one")
+    assert refused.returncode == 1
+    assert "freezer" in refused.stderr
+    runtime.ok("kill", "one", "KILL")
+    until(lambda: runtime.state("one")["status"] == "stopped")
+    runtime.ok("delete", "one")
+    runtime.detached("--cgroup-manager", "disabled", "run", "-d", "--bundle", str(path), "one")
+    runtime.ok("delete", "--force", "one")
+    assert runtime.call("state", "one").returncode == 1
+
+
 def test_kill_by_every_kind_of_name(runtime: Runtime, bundle: Bundle) -> None:
     for name in ("TERM", "SIGTERM", "15", "RTMIN+3", None):
         runtime.create(bundle.shell("exec sleep 60"), "one")
