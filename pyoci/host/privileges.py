@@ -12,11 +12,6 @@ def bounding_set() -> int:
     return _status("CapBnd")
 
 
-def effective_set() -> int:
-    """The mask of capabilities we act with, proc(5) CapEff."""
-    return _status("CapEff")
-
-
 def _status(name: str) -> int:
     _, _, rest = procfs.read("/proc/self/status").partition(name.encode() + b":")
     return int(rest.split(None, 1)[0], 16)

@@ -265,9 +265,9 @@ def _spawn(making: Making, gated: bool, trace: Callable[[Step, int], None] | Non
         if gated:
             making.listener = channel.listen(f"{making.container.path}/start")
             opened["listener"] = making.listener
-        if plan_birth(cgroup):
+        if _born_inside(cgroup):
             cgroup.create()
-            birth = making.cgroup.birth_fd()
+            birth = cgroup.birth_fd()
         making.init = executor.spawn(
             plan,
             descriptors=opened,
@@ -282,14 +282,14 @@ def _spawn(making: Making, gated: bool, trace: Callable[[Step, int], None] | Non
                 os.close(descriptor)
         if birth >= 0:
             os.close(birth)
-    if not plan_birth(cgroup):
+    if not _born_inside(cgroup):
         cgroup.create()
     cgroup.set(_resources(making.bundle.config))
 
 
-def plan_birth(cgroup: Manager) -> bool:
-    """Whether a process can be born in this cgroup (CLONE_INTO_CGROUP), rather than moved there."""
-    return cgroup.birth_fd is not None and cgroup.mode == "v2"
+def _born_inside(cgroup: Manager) -> bool:
+    """Whether processes are born in this cgroup (CLONE_INTO_CGROUP), rather than moved there."""
+    return cgroup.mode == "v2"
 
 
 def _open(plan: Plan, name: str, path: str) -> int:
@@ -340,7 +340,7 @@ def _join(making: Making) -> None:
         from pyoci.lifecycle import mappings
 
         mappings.write(linux, init.pid, making.situation.privileged)
-    if not plan_birth(making.cgroup):
+    if not _born_inside(making.cgroup):
         making.cgroup.join(init.pid)
     adjustment = config["process"].get("oomScoreAdj")
     if adjustment is not None:
@@ -396,10 +396,7 @@ def _take_terminal(making: Making, master: int) -> None:
     if not making.options.console_socket:
         making.master = master
         return
-    try:
-        handover.send_descriptor(making.options.console_socket, "--console-socket", master, b"/dev/ptmx")
-    finally:
-        os.close(master)
+    handover.send_terminal(making.options.console_socket, master)
 
 
 def _run_hooks(making: Making) -> None:
@@ -444,10 +441,7 @@ def _finish(making: Making) -> None:
     elif not state["hooks"].get("startContainer"):
         state["phase"] = "running"  # in a moment: nobody can look in between, so it is written once
     making.container.save()
-    if options.pidfd_socket:
-        handover.send_descriptor(options.pidfd_socket, "--pidfd-socket", init.pidfd, b"pidfd")
-    if options.pid_file:
-        handover.write_pid_file(options.pid_file, init.pid)
+    handover.tell_process(options, init.pid, init.pidfd)
 
 
 def set_limits(process: dict[str, Any], pid: int) -> None:

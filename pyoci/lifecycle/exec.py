@@ -254,11 +254,7 @@ class _Execution:
 
             hand_listener(self.container, report.descriptor)
         elif self.options.console_socket:
-            path, master = self.options.console_socket, report.descriptor
-            try:
-                handover.send_descriptor(path, "--console-socket", master, b"/dev/ptmx")
-            finally:
-                os.close(master)
+            handover.send_terminal(self.options.console_socket, report.descriptor)
         else:
             self.master = report.descriptor
 
@@ -275,7 +271,4 @@ class _Execution:
             creation.set_oom_score(init.pid, adjustment)
         if self.joined.user:
             creation.set_limits(self.process, init.pid)
-        if self.options.pidfd_socket:
-            handover.send_descriptor(self.options.pidfd_socket, "--pidfd-socket", init.pidfd, b"pidfd")
-        if self.options.pid_file:
-            handover.write_pid_file(self.options.pid_file, init.pid)
+        handover.tell_process(self.options, init.pid, init.pidfd)

@@ -7,6 +7,10 @@ import os
 from pyoci.errors import Error
 from pyoci.lifecycle import channel
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.lifecycle.options import CreateOptions, ExecOptions
+
 
 def write_pid_file(path: str, pid: int) -> None:
     """Write the pid as decimal digits, atomically: who polls for the file finds all of it."""
@@ -51,3 +55,19 @@ def send_descriptor(path: str, flag: str, descriptor: int, name: bytes) -> None:
         connection.send(name, descriptor)
     finally:
         connection.close()
+
+
+def send_terminal(path: str, master: int) -> None:
+    """Give the caller a terminal's master at --console-socket; ours is closed in any case."""
+    try:
+        send_descriptor(path, "--console-socket", master, b"/dev/ptmx")
+    finally:
+        os.close(master)
+
+
+def tell_process(options: CreateOptions | ExecOptions, pid: int, pidfd: int) -> None:
+    """Tell the caller of the new process in the ways that were asked for."""
+    if options.pidfd_socket:
+        send_descriptor(options.pidfd_socket, "--pidfd-socket", pidfd, b"pidfd")
+    if options.pid_file:
+        write_pid_file(options.pid_file, pid)

@@ -76,11 +76,7 @@ def compile_container(config: dict[str, Any], situation: Situation, *, bundle: s
     plan.steps += compile_cover(config)
     plan.steps += compile_change(config, situation.pivot)
     plan.steps += _process(config, process, situation, "/process", namespaces.has("user"))
-    if situation.gated:
-        plan.listener = True
-        gate = [steps.gate("", listener="listener")]
-    else:
-        gate = _started()
+    gate = [steps.gate("", listener="listener")] if situation.gated else _started()
     index = _gate_index(plan.steps)
     plan.steps[index:index] = gate
     return plan

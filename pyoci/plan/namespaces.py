@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pyoci.bundle.document import pointer
+from pyoci.bundle.rules import sysctl_path
 from pyoci.plan import steps
 from pyoci.plan.kernel import NAMESPACES
 
@@ -104,20 +106,6 @@ def compile_sysctls(config: dict[str, Any]) -> list[Step]:
     """Kernel parameters; both `.` and `/` separate, as in sysctl(8): the first one met decides."""
     values = (config.get("linux") or {}).get("sysctl") or {}
     return [
-        steps.sysctl("/linux/sysctl/" + escape(key), path=sysctl_path(key), value=value)
+        steps.sysctl(pointer(["linux", "sysctl", key]), path=sysctl_path(key), value=value)
         for key, value in values.items()
     ]
-
-
-def sysctl_path(key: str) -> str:
-    """A key as a path beneath /proc/sys: `net/ipv4/conf/eth0.1/x` and `net.ipv4.conf.eth0/1.x` are
-    one, sysctl(8)."""
-    separators = [character for character in key if character in "./"]
-    if not separators or separators[0] == "/":
-        return key
-    return key.translate({ord("."): "/", ord("/"): "."})
-
-
-def escape(token: str) -> str:
-    """A property's name as a part of a JSON pointer (RFC 6901)."""
-    return token.replace("~", "~0").replace("/", "~1")

@@ -12,16 +12,14 @@ class Plan:
 
     staged       the first process only prepares, and clones the one that does the rest
     descriptors  name -> host path: namespaces to open, mount trees to open for a user namespace
-    listener     whether the gate's socket is named `listener` among the descriptors
     """
 
-    __slots__ = ("descriptors", "listener", "staged", "steps")
+    __slots__ = ("descriptors", "staged", "steps")
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.staged = False
         self.descriptors: dict[str, str] = {}
-        self.listener = False
 
     def pointer(self, index: int) -> str:
         return self.steps[index].pointer if 0 <= index < len(self.steps) else ""

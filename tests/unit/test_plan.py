@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyoci.bundle.rules import sysctl_path
 from pyoci.errors import Error
 from pyoci.plan import capabilities, compile, encode, explain, kernel, mount_options, scheduling
-from pyoci.plan.namespaces import sysctl_path
 from pyoci.plan.situation import CgroupView, Situation
 from pyoci.plan.steps import TABLE
 
