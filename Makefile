@@ -15,7 +15,7 @@ SOURCES := $(filter-out $(GENERATED), $(shell find pyoci native schemas -type f 
 # Two makes in one tree wait for each other.
 LOCKED := exec 9>.venv.lock; flock 9;
 
-.PHONY: help build test lint test-unit test-system test-pythons demo bench install clean
+.PHONY: help build test lint test-unit test-system test-v2 demo bench install clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -43,9 +43,11 @@ demo: build
 	@test bundles/rootfs/bin/busybox -nt bundles/make.py || $(BIN)/python bundles/make.py
 	@bundles/demo $(BIN)/pyoci
 
-## make test           everything that is checked: lint, unit and system tests
+## make test           everything that is checked: lint, unit and system tests, here and in a VM (not there: VM=no)
 test: lint
-	@$(BIN)/pytest
+	@failed=; $(BIN)/pytest || failed=1; \
+	if [ "$(VM)" != no ]; then $(MAKE) --no-print-directory test-v2 || failed=1; fi; \
+	test -z "$$failed"
 
 ## make lint           ruff and mypy
 lint: build
@@ -59,6 +61,11 @@ test-unit: build
 ## make test-system    the tests that make containers
 test-system: build
 	@$(BIN)/pytest tests/system
+
+## make test-v2        in a VM with cgroup v2, AppArmor and systemd, the system tests that depend on them
+test-v2: build
+	@.ci/install vm
+	@echo "in the VM:"; PYTHONPATH=tests $(BIN)/python -m vm -- $(BIN)/pytest -m layout tests/system
 
 ## make bench          pyoci beside runc and crun: time, CPU, memory
 bench: build

@@ -153,6 +153,7 @@ class Runtime:
                 out, error = process.communicate(given, timeout=0.1)
                 return subprocess.CompletedProcess(process.args, process.returncode, out, error)
             except subprocess.TimeoutExpired:
+                given = None  # what was begun goes on by itself
                 reap_orphans({process.pid, *own})
                 if time.monotonic() > deadline:
                     process.kill()

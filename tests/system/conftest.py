@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from pyoci.cgroup import manager
+from pyoci.cgroup.layout import Layout
+from pyoci.cgroup.manager import Manager
+from support import cgroups
 from support.containers import PYOCI, Bundle, Runtime
 from support.leftovers import Before, adopt_orphans
 
@@ -50,6 +56,57 @@ def runtime(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Runtime]
     if request.node.stash.get(FAILED, False):  # what a failed test left is not another failure
         for container_id in runtime.ok("list", "-q").split():
             runtime.call("delete", "--force", container_id)
+
+
+@pytest.fixture(params=cgroups.layouts())
+def here(request: pytest.FixtureRequest) -> Iterator[Layout]:
+    """The machine's cgroups, in each mode in which a runtime can be made to find them."""
+    with cgroups.in_mode(request.param) as found:
+        yield found
+
+
+@pytest.fixture
+def name() -> str:
+    """What the cgroup of the `group` fixture is called."""
+    return f"pyoci-test-{os.getpid()}"
+
+
+@pytest.fixture
+def group(here: Layout, name: str) -> Iterator[Manager]:
+    """A cgroup of a container's in every hierarchy."""
+    made = manager.new(here, f"/{name}", "unused")
+    made.create()
+    yield made
+    made.kill(signal.SIGKILL)
+    made.destroy()
+
+
+@pytest.fixture
+def start() -> Iterator[cgroups.Start]:
+    """Starts a process that waits until it is in its cgroup: it goes on once its stdin is closed."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(script: str = "exec sleep 1000", group: Manager | None = None) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            ["sh", "-c", f"read x; {script}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        started.append(process)
+        if group:
+            group.join(process.pid)
+        assert process.stdin
+        process.stdin.close()
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            assert stream
+            stream.close()
 
 
 FAILED = pytest.StashKey[bool]()

@@ -6,72 +6,32 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pyoci.cgroup import files, layout, manager
+from pyoci.cgroup.layout import Layout
 from pyoci.cgroup.manager import Manager
 from pyoci.errors import Error
+from support.cgroups import Start, eventually, value
 
 HERE = layout.detect()
-pytestmark = pytest.mark.skipif(HERE.mode != "v2", reason=f"cgroups are {HERE.mode} here, not v2 alone")
-
-NAME = f"pyoci-test-{os.getpid()}"
-
-
-@pytest.fixture
-def group() -> Iterator[Manager]:
-    made = manager.new(HERE, f"/{NAME}", "unused")
-    made.create()
-    yield made
-    made.kill(signal.SIGKILL)
-    made.destroy()
-
-
-Start = Callable[..., subprocess.Popen[bytes]]
+pytestmark = [
+    pytest.mark.layout,
+    pytest.mark.skipif(HERE.mode != "v2", reason=f"cgroups are {HERE.mode} here, not v2 alone"),
+]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts a process that waits until it is in its cgroup: it goes on once its stdin is closed."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(script: str, group: Manager) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            ["sh", "-c", f"read x; {script}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        started.append(process)
-        group.join(process.pid)
-        assert process.stdin
-        process.stdin.close()
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.wait()
-        assert process.stdout
-        process.stdout.close()
-
-
-def value(group: Manager, file: str) -> str:
-    return files.read(f"{group.paths()['']}/{file}")
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def here() -> Layout:
+    return HERE
 
 
 def test_every_controller_is_enabled(group: Manager) -> None:
     there = files.read(f"{HERE.unified}/cgroup.controllers").split()
     assert {"cpu", "memory", "pids"} <= set(there)
-    assert value(group, "cgroup.controllers").split() == there
+    assert value(group, "", "cgroup.controllers").split() == there
 
 
 def test_limits(group: Manager) -> None:
@@ -90,38 +50,38 @@ def test_limits(group: Manager) -> None:
             "unified": {"memory.high": "50331648", "cgroup.max.depth": "3"},
         }
     )
-    assert value(group, "memory.max") == str(64 << 20)
-    assert value(group, "memory.swap.max") == str(16 << 20)
-    assert value(group, "memory.low") == str(32 << 20)
-    assert value(group, "memory.high") == "50331648"
-    assert value(group, "cpu.weight") == "174"
-    assert value(group, "cpu.max") == "50000 100000"
-    assert value(group, "cpu.max.burst") == "10000"
-    assert value(group, "cpuset.cpus") == "0"
-    assert value(group, "pids.max") == "20"
+    assert value(group, "", "memory.max") == str(64 << 20)
+    assert value(group, "", "memory.swap.max") == str(16 << 20)
+    assert value(group, "", "memory.low") == str(32 << 20)
+    assert value(group, "", "memory.high") == "50331648"
+    assert value(group, "", "cpu.weight") == "174"
+    assert value(group, "", "cpu.max") == "50000 100000"
+    assert value(group, "", "cpu.max.burst") == "10000"
+    assert value(group, "", "cpuset.cpus") == "0"
+    assert value(group, "", "pids.max") == "20"
     group.update({"cpu": {"quota": 20000}, "memory": {"limit": 32 << 20, "swap": -1}})
-    assert value(group, "cpu.max") == "20000 100000", "the period stays"
-    assert value(group, "memory.swap.max") == "max"
+    assert value(group, "", "cpu.max") == "20000 100000", "the period stays"
+    assert value(group, "", "memory.swap.max") == "max"
     group.update({"cpu": {"idle": 1}})
-    assert value(group, "cpu.idle") == "1"
+    assert value(group, "", "cpu.idle") == "1"
     group.update({"cpu": {"shares": 1024, "idle": 0}})
-    assert value(group, "cpu.weight") == "100", "weight can be set only once it is idle no more"
+    assert value(group, "", "cpu.weight") == "100", "weight can be set only once it is idle no more"
 
 
 def test_memory_beyond_the_limit_kills(group: Manager, start: Start) -> None:
     group.set({"memory": {"limit": 32 << 20, "swap": 32 << 20}})
     process = start(f"exec {sys.executable} -c 'bytearray(200 << 20)'", group)
     assert process.wait() == -signal.SIGKILL
-    assert "oom_kill 1" in value(group, "memory.events")
+    assert "oom_kill 1" in value(group, "", "memory.events")
 
 
 def test_check_before_update(group: Manager, start: Start) -> None:
     start(f"exec {sys.executable} -c 'import time; x = bytearray(20 << 20); time.sleep(1000)'", group)
-    eventually(lambda: int(value(group, "memory.current")) > 20 << 20)
+    eventually(lambda: int(value(group, "", "memory.current")) > 20 << 20)
     with pytest.raises(Error) as caught:
         group.update({"memory": {"limit": 1 << 20, "checkBeforeUpdate": True}})
     assert caught.value.pointer == "/linux/resources/memory/limit"
-    assert value(group, "memory.max") == "max"
+    assert value(group, "", "memory.max") == "max"
 
 
 def test_a_file_or_controller_that_is_not_there_is_named(group: Manager) -> None:
@@ -138,7 +98,7 @@ def test_a_file_or_controller_that_is_not_there_is_named(group: Manager) -> None
 
 def test_block_devices(group: Manager) -> None:
     disks = [name for name in os.listdir("/sys/block") if not name.startswith(("ram", "zram"))]
-    if not disks or "io" not in value(group, "cgroup.controllers").split():
+    if not disks or "io" not in value(group, "", "cgroup.controllers").split():
         pytest.skip("this machine has no block device or no io controller")
     major, minor = (int(word) for word in Path(f"/sys/block/{disks[0]}/dev").read_text().split(":"))
     device = {"major": major, "minor": minor}
@@ -150,7 +110,7 @@ def test_block_devices(group: Manager) -> None:
             }
         }
     )
-    assert value(group, "io.max") == f"{major}:{minor} rbps=1048576 wbps=max riops=max wiops=100"
+    assert value(group, "", "io.max") == f"{major}:{minor} rbps=1048576 wbps=max riops=max wiops=100"
 
 
 DENY = {"allow": False, "access": "rwm"}
@@ -204,7 +164,7 @@ def test_the_birth_descriptor_is_the_cgroup(group: Manager) -> None:
 
 
 def test_where_the_container_made_controllers_its_own_exec_goes_to_its_first_process(
-    group: Manager, start: Start
+    group: Manager, name: str, start: Start
 ) -> None:
     path = group.paths()[""]
     os.mkdir(f"{path}/init")
@@ -218,15 +178,17 @@ def test_where_the_container_made_controllers_its_own_exec_goes_to_its_first_pro
         with pytest.raises(Error, match="device or resource busy"):
             group.exec_join(outside.pid, {"": "/"}, first.pid)
         group.exec_join(outside.pid, None, first.pid)
-        assert files.read(f"/proc/{outside.pid}/cgroup") == f"0::/{NAME}/init"
+        assert files.read(f"/proc/{outside.pid}/cgroup") == f"0::/{name}/init"
     finally:
         outside.kill()
         outside.wait()
 
 
-def test_no_controllers_means_their_properties_are_refused(group: Manager, start: Start) -> None:
+def test_no_controllers_means_their_properties_are_refused(
+    here: Layout, group: Manager, name: str, start: Start
+) -> None:
     start("exec sleep 1000", group)
-    below = manager.new(HERE, f"/{NAME}/below", "unused")
+    below = manager.new(here, f"/{name}/below", "unused")
     below.create()
     with pytest.raises(Error, match=r"memory\.max") as caught:
         below.set({"memory": {"limit": 1 << 20}})

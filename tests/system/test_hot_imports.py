@@ -15,6 +15,8 @@ import pytest
 import pyoci
 from support.containers import Bundle, Runtime
 
+pytestmark = pytest.mark.layout
+
 # Runs one command and notes, in a file, what was loaded by then.
 NOTED = """
 import os, sys

@@ -13,8 +13,10 @@ import pytest
 
 from support.containers import Bundle, Runtime
 
+pytestmark = pytest.mark.layout
 
-def until(condition, seconds: float = 10.0) -> None:
+
+def until(condition, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
