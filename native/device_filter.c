@@ -1,6 +1,7 @@
 /* bpf(2) for the shim: a cgroup v2's device rules, which are an eBPF program. */
 #include <errno.h>
 #include <linux/bpf.h>
+#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -16,16 +17,23 @@ static int bpf(int command, union bpf_attr *attributes)
     return result < 0 ? -errno : (int)result;
 }
 
+/* The kernel gives up checking a program (EAGAIN) when a signal is pending: they all wait until it is loaded. */
 static int load(const char *instructions, size_t size)
 {
     union bpf_attr attributes;
+    sigset_t all, before;
+    int result;
 
     memset(&attributes, 0, sizeof attributes);
     attributes.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
     attributes.insns = (uintptr_t)instructions;
     attributes.insn_cnt = (uint32_t)(size / sizeof(struct bpf_insn));
     attributes.license = (uintptr_t)"Apache-2.0";
-    return bpf(BPF_PROG_LOAD, &attributes);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    result = bpf(BPF_PROG_LOAD, &attributes);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return result;
 }
 
 /* How many programs are attached to the cgroup itself; their ids. */

@@ -154,6 +154,17 @@ def test_device_rules_are_replaced_not_added_to(group: Manager, start: Start) ->
     assert openable(group, start, ">") == f"{DEFAULT} kmsg"
 
 
+def test_signals_do_not_keep_device_rules_out(group: Manager) -> None:
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+    try:
+        for _ in range(100):
+            group.update({"devices": [DENY]})
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_the_birth_descriptor_is_the_cgroup(group: Manager) -> None:
     descriptor = group.birth_fd()
     try:
