@@ -72,6 +72,7 @@ def test_hello(runtime: Runtime, bundles: Path) -> None:
     )
 
 
+@pytest.mark.layout
 def test_everything(runtime: Runtime, bundles: Path) -> None:
     done = runtime.call("run", "--bundle", str(bundles / "everything"), "everything")
     assert (done.returncode, done.stderr) == (7, "")
