@@ -42,6 +42,7 @@
 #define DEVPTS_MAGIC 0x1cd1
 
 /* What is used of struct statx, statx(2). */
+#define STATX_BASIC 0x7ffu
 #define STATX_MOUNT_ID 0x1000u                          /* Linux 5.8 */
 struct kernel_statx {
     uint32_t mask, unused0[7];
@@ -114,8 +115,7 @@ static inline int sys_pivot_root(const char *root, const char *old)
     return (int)syscall(SYS_pivot_root, root, old);
 }
 
-static inline int sys_statx(int fd, struct kernel_statx *result)
+static inline int sys_statx(int fd, unsigned int mask, struct kernel_statx *result)
 {
-    return (int)syscall(SYS_statx, fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, 0x7ffu | STATX_MOUNT_ID,
-                        result);
+    return (int)syscall(SYS_statx, fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, mask, result);
 }

@@ -39,12 +39,11 @@ int needs_legacy(const struct filesystem *filesystem)
     return 0;
 }
 
-static int join_options(struct list options, char data[DATA_SIZE])
+static int join_options(const struct filesystem *filesystem, char data[DATA_SIZE])
 {
-    size_t used = 0;
-    data[0] = 0;
-    for (uint32_t i = 0; i < options.count; i++) {
-        const char *option = plan_item(options, i);
+    size_t used = (size_t)snprintf(data, DATA_SIZE, "%s", filesystem->mode ? filesystem->mode : "");
+    for (uint32_t i = 0; i < filesystem->options.count; i++) {
+        const char *option = plan_item(filesystem->options, i);
         int length = snprintf(data + used, DATA_SIZE - used, "%s%s", used ? "," : "", option);
         if (length < 0 || (size_t)length >= DATA_SIZE - used)
             return fail(E2BIG, "mount options of more than a page");
@@ -107,7 +106,7 @@ int legacy_filesystem(const struct filesystem *filesystem, int target, const cha
     struct fd_path name;
     uint64_t attributes = (uint64_t)filesystem->attributes, readonly = MOUNT_ATTR_RDONLY;
     unsigned long flags = (unsigned long)filesystem->superblock | flags_of_attributes(attributes & ~readonly);
-    if (join_options(filesystem->options, data) < 0 || !fd_path(target, &name))
+    if (join_options(filesystem, data) < 0 || !fd_path(target, &name))
         return -1;
     if (sys_mount(filesystem->source, name.text, filesystem->type, flags, data) < 0)
         return fail(errno, "mount");
@@ -166,7 +165,7 @@ int legacy_reconfigure(int mount, const struct filesystem *filesystem)
     static char data[DATA_SIZE];
     uint64_t attributes;
     struct fd_path name;
-    if (join_options(filesystem->options, data) < 0 || read_attributes(mount, &attributes) < 0
+    if (join_options(filesystem, data) < 0 || read_attributes(mount, &attributes) < 0
         || !fd_path(mount, &name))
         return -1;
     unsigned long flags = (unsigned long)filesystem->superblock

@@ -5,9 +5,10 @@
 
 #include "plan.h"
 
-/* A file system to mount. `superblock` has mount(2)'s MS_ flags, `attributes` MOUNT_ATTR_ of the mount. */
+/* A file system to mount. `superblock` has mount(2)'s MS_ flags, `attributes` MOUNT_ATTR_ of the mount;
+ * `mode` is one more option, "mode=...", or NULL. */
 struct filesystem {
-    const char *type, *source;
+    const char *type, *source, *mode;
     struct list options;
     int64_t superblock, attributes;
 };
@@ -17,6 +18,13 @@ struct filesystem {
 /* A detached mount of a file system, or -1; `errno` is ENOSYS where only mount(2) can make it. */
 int make_filesystem(const struct filesystem *filesystem);
 
+/* Changes the superblock of what is mounted. */
+int reconfigure(int mount, const struct filesystem *filesystem);
+
+/* Copies what a directory holds into a mount that is about to cover it; `owner`: its root's owner too.
+ * `name` is the directory's, for messages. */
+int copy_up(int covered, int mount, const char *name, int owner);
+
 /* A detached clone of the mount, from what `directory` and `path` name (openat(2)) on down; `flags`
  * are open_tree(2)'s. `errno` is ENOSYS where legacy_bind has to do it. */
 int clone_tree(int directory, const char *path, unsigned int flags);
@@ -24,6 +32,9 @@ int clone_tree(int directory, const char *path, unsigned int flags);
 /* Puts a detached mount on `target`, which was opened as `path` in the container's root with `flags`,
  * and makes sure that it's now found there. */
 int attach(int mount, int target, const char *path, int flags);
+
+/* Mounting over the root would leave the container in what lies beneath: fails for the root. */
+int refuse_root(int target);
 
 /* MOUNT_ATTR_ to set and to clear on a mount, or on a whole tree. */
 int change_attributes(int mount, uint64_t set, uint64_t clear, int recursive);

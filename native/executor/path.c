@@ -280,11 +280,23 @@ int open_parent(const char *path, char name[NAME_MAX + 1])
     return make_in_root(parent, S_IFDIR | PARENT_MODE, 0, O_DIRECTORY);
 }
 
+/* A file system may tell of its files to its owner alone (FUSE without allow_other); asked for nothing
+ * of its own, it lets the kernel tell the mount, of which such a file can only be the root. */
+static int describe(int file, struct kernel_statx *status)
+{
+    if (!sys_statx(file, STATX_BASIC | STATX_MOUNT_ID, status))
+        return 0;
+    if (errno != EACCES || sys_statx(file, 0, status) < 0)
+        return -1;
+    status->inode = 0;
+    return 0;
+}
+
 int same_place(int one, int other)
 {
     struct kernel_statx a, b;
     struct stat c, d;
-    if (!sys_statx(one, &a) && !sys_statx(other, &b) && a.mask & b.mask & STATX_MOUNT_ID)
+    if (!describe(one, &a) && !describe(other, &b) && a.mask & b.mask & STATX_MOUNT_ID)
         return a.inode == b.inode && a.mount_id == b.mount_id;
     return !fstat(one, &c) && !fstat(other, &d) && c.st_ino == d.st_ino && c.st_dev == d.st_dev;
 }

@@ -180,10 +180,12 @@ def _mounts(mounts: list[dict[str, Any]], findings: Findings) -> None:
                 f"{place}/destination", f"{quote(destination)} was found; a path below / would do"
             )
         options = mount.get("options", ())
-        if "bind" in options or "rbind" in options or mount.get("type") == "bind":
+        if "remount" in options:
+            pass  # of what is there already: neither source nor type says anything
+        elif "bind" in options or "rbind" in options or mount.get("type") == "bind":
             if not mount.get("source"):
                 findings.refuse(f"{place}/source", "nothing was found; the path of what to bind would do")
-        elif not mount.get("type") and "remount" not in options:
+        elif not mount.get("type"):
             findings.refuse(
                 f"{place}/type", "nothing was found; a filesystem, or bind among the options, would do"
             )

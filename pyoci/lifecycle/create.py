@@ -13,7 +13,7 @@ The order, and what undoes it. The state directory comes first: whatever follows
 from __future__ import annotations
 
 import os
-from errno import ENOENT
+from errno import ENOENT, ENOTDIR
 from time import gmtime, strftime, time_ns
 
 from pyoci.bundle.load import load
@@ -321,12 +321,15 @@ def _open_tree(plan: Plan, name: str, path: str) -> int:
         flags |= AT_SYMLINK_NOFOLLOW
     result: int = lib.shim_open_tree(AT_FDCWD, os.fsencode(path), flags)
     if result < 0:
+        from pyoci.lifecycle.failures import no_source
+
+        missing = result in (-ENOENT, -ENOTDIR)
         raise Error(
-            f"can't open the mount's source {path}: {os.strerror(-result).lower()}",
-            code="not-found" if result == -ENOENT else "kernel",
+            f"can't bind {path} on {step.args[2]}: open_tree: {os.strerror(-result).lower()}",
+            code="not-found" if missing else "kernel",
             pointer=f"{step.pointer}/source",
             errno=-result,
-            hint="a bind mount's source must exist on the host" if result == -ENOENT else "",
+            hint=no_source(path) if missing else "",
         )
     return result
 

@@ -13,10 +13,12 @@ from errno import (
     EBUSY,
     EDQUOT,
     EINVAL,
+    EISDIR,
     ELOOP,
     ENODEV,
     ENOENT,
     ENOEXEC,
+    ENOSPC,
     ENOSYS,
     ENOTDIR,
     EOPNOTSUPP,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from pyoci.plan.steps import Step
 
 _LONGEST = 200  # characters of one argument in a message
+_LONGEST_SAID = 800  # and of what the executor says, which quotes the kernel
 _CODES = {
     EACCES: "permission",
     EPERM: "permission",
@@ -57,8 +60,9 @@ def failed_step(plan: Plan, report: Report, pid: int) -> Error:
     step = plan.steps[report.step]
     if step.op in ("find_program", "execute"):
         return _no_program(plan, step, report, pid)
-    said = " ".join(report.text.split())[:_LONGEST]
-    parts = [f"can't {sentence(step, _LONGEST)}", said]
+    said = " ".join(report.text.split())[:_LONGEST_SAID]
+    why = _refused_mount(plan, step, said, report.error, pid)
+    parts = [f"can't {sentence(step, _LONGEST)}", why or said]
     if report.error:
         parts.append(os.strerror(report.error).lower())
     return Error(
@@ -70,6 +74,37 @@ def failed_step(plan: Plan, report: Report, pid: int) -> Error:
     )
 
 
+def _refused_mount(plan: Plan, step: Step, said: str, error: int, pid: int) -> str:
+    """More than EPERM tells of a mount that a user namespace may not have; "" where that is all."""
+    changes = said.startswith(("mount_setattr", "mount: remount"))
+    new = step.op == "mount_filesystem" and str(step.args[0]) in ("proc", "sysfs")
+    if not changes and not (new and error == EPERM and said.startswith(("fsmount", "mount"))):
+        return ""
+    from pyoci.host import diagnose_mounts
+    from pyoci.plan.steps import TABLE
+
+    args: dict[str, Any] = dict(zip(TABLE[step.op][2], step.args, strict=True))
+    change = args.get("set", 0), args.get("clear", 0)
+    below = args.get("rset", 0), args.get("rclear", 0)
+    if step.op == "tree_attributes":
+        change, below = (0, 0), change
+    try:
+        if new and not changes:
+            return f"{said}: {diagnose_mounts.covered(pid, args['type'])}"
+        path = args.get("source") or _root(plan) + args.get("target", "")
+        found = diagnose_mounts.locking(pid, path, change, below) if error == EPERM else ""
+    except OSError:
+        found = ""  # the process is gone
+    sets = diagnose_mounts.names(change[0] | below[0])
+    clears = diagnose_mounts.names(change[1] | below[1])
+    asked = [words for words in (sets and f"set {sets}", clears and f"clear {clears}") if words]
+    return ": ".join(filter(None, ("mount_setattr", ", ".join(asked), found)))
+
+
+def _root(plan: Plan) -> str:
+    return next((str(step.args[0]) for step in plan.steps if step.op == "open_root"), "")
+
+
 # What the executor's words begin with, when it is this part of a mount that was refused
 _PARTS = {
     "mount_filesystem": (
@@ -77,6 +112,8 @@ _PARTS = {
         ("fsconfig create", ""),
         ("fsconfig source", "/source"),
         ("fsconfig", "/options"),
+        ("copy", "/options"),
+        ("open_tree", ""),
         ("open", "/destination"),
         ("the target", "/destination"),
     ),
@@ -87,7 +124,13 @@ _PARTS = {
         ("the source is", "/destination"),
         ("the target", "/destination"),
     ),
-    "remount": (("fspick", "/destination"), ("open", "/destination"), ("fsconfig", "/options")),
+    "remount": (
+        ("fspick", "/destination"),
+        ("open", "/destination"),
+        ("fsconfig", "/options"),
+        ("mount_setattr", "/options"),
+    ),
+    "tree_attributes": (("mount_setattr", "/options"), ("open", "/destination")),
 }
 
 
@@ -138,13 +181,60 @@ def _not_makeable(plan: Plan, step: Step, said: str) -> str:
 
 def _not_mountable(plan: Plan, step: Step, said: str) -> str:
     kind = str(step.args[0])
-    if not _in_user_namespace(plan):
+    if not _in_user_namespace(plan) or said.startswith("copy"):
         return ""
-    if kind == "sysfs":
-        return "in a user namespace sysfs needs a network namespace that is new too; else bind /sys"
+    if kind == "proc" and said.startswith("fsmount"):
+        return "the kernel shows a user namespace no more of it: bind /proc, with rbind"
     if kind == "proc":
-        return "in a user namespace proc needs a new pid namespace, and a host's /proc with nothing over it"
+        return "in a user namespace proc needs a new pid namespace; else bind /proc"
     return "of few filesystems the kernel lets a user namespace have its own: tmpfs, proc, overlay, fuse"
+
+
+def _on_root(plan: Plan, step: Step, said: str) -> str:
+    if said.startswith("the target is"):
+        return "what is there is root.path, before all mounts: change that, or mount below it"
+    return _wrong_options(plan, step, said)
+
+
+def _not_bindable(plan: Plan, step: Step, said: str) -> str:
+    if said.startswith("open_tree"):
+        return "an unbindable mount, or one of another mount namespace, can't be bound"
+    return _on_root(plan, step, said)
+
+
+def no_source(path: str) -> str:
+    """Why the source of a bind mount isn't there."""
+    from pyoci.host.diagnose_mounts import unreachable
+
+    return unreachable(path) or "a bind mount's source must exist on the host"
+
+
+def _no_source(plan: Plan, step: Step, said: str) -> str:
+    return no_source(str(step.args[0])) if said.startswith(("open_tree", "readlink")) else ""
+
+
+def _other_kind(plan: Plan, step: Step, said: str) -> str:
+    if said.startswith("open_tree"):
+        return no_source(str(step.args[0]))
+    return "bind a directory on a directory, a file on a file"
+
+
+def _locked(plan: Plan, step: Step, said: str) -> str:
+    if not said.startswith(("mount_setattr", "mount: remount")):
+        return ""
+    return "a user namespace keeps what it was given: leave the option out, or mount the source that way"
+
+
+def _not_bindable_by_user(plan: Plan, step: Step, said: str) -> str:
+    if said.startswith("open_tree"):
+        return _no_rights_to_root(plan, step, said)
+    return _not_makeable(plan, step, said)
+
+
+def _too_small(plan: Plan, step: Step, said: str) -> str:
+    if not said.startswith("copy"):
+        return ""
+    return "tmpcopyup needs room for all that the mount covers: raise the option size"
 
 
 def _wrong_options(plan: Plan, step: Step, said: str) -> str:
@@ -222,19 +312,25 @@ _HINTS: dict[tuple[str, int], str | Callable[[Plan, Step, str], str]] = {
     ("sysctl", EACCES): "this kernel lets only the host's root set it",
     ("open_root", EACCES): _no_rights_to_root,
     ("mount_filesystem", ENODEV): "/proc/filesystems lists those that it has",
-    ("mount_filesystem", EINVAL): _wrong_options,
+    ("mount_filesystem", EINVAL): _on_root,
     ("mount_filesystem", EPERM): _not_mountable,
     ("mount_filesystem", ENOTDIR): "mount it on a directory",
     ("mount_filesystem", ELOOP): _links,
     ("mount_filesystem", EBUSY): "it is mounted elsewhere with other options",
     ("mount_filesystem", EACCES): _not_makeable,
-    ("mount_bind", EACCES): _not_makeable,
+    ("mount_filesystem", ENOSPC): _too_small,
+    ("mount_bind", EACCES): _not_bindable_by_user,
     ("make_directory", EACCES): _not_makeable,
     ("make_device", EACCES): _not_makeable,
-    ("mount_bind", ENOENT): "a bind mount's source must exist on the host",
-    ("mount_bind", ENOTDIR): "bind a directory on a directory, a file on a file",
-    ("mount_bind", EINVAL): "an unbindable mount, or one of another mount namespace, can't be bound",
-    ("mount_bind", EPERM): "options that the source's own mount has can't be taken away in a user namespace",
+    ("mount_bind", ENOENT): _no_source,
+    ("mount_bind", ENOTDIR): _other_kind,
+    ("mount_bind", EISDIR): "bind a directory on a directory, a file on a file",
+    ("mount_bind", EINVAL): _not_bindable,
+    ("mount_bind", EPERM): _locked,
+    ("remount", EPERM): _locked,
+    ("tree_attributes", EPERM): _locked,
+    ("tree_attributes", ENOSYS): "recursive options need Linux 5.12",
+    ("mount_bind", ENOSYS): "recursive options need Linux 5.12",
     ("mount_bind", ELOOP): _links,
     ("remount", EINVAL): "remount changes what is mounted there already",
     ("make_device", EPERM): "the kernel lets nobody make devices in a user namespace: bind the host's",

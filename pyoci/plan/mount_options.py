@@ -70,6 +70,14 @@ RECURSIVE: dict[str, tuple[int, int]] = {
     )
 }  # fmt: skip
 
+# What the whole filesystem has, however often it is mounted: nothing that a bind mount could change.
+OF_FILESYSTEM = (
+    "sync", "async", "dirsync", "mand", "nomand", "iversion", "noiversion", "lazytime", "nolazytime",
+)  # fmt: skip
+
+# crun's recursive names for some of these -> the option; of a new filesystem they say the same.
+OF_FILESYSTEMS = {"r" + name: name for name in ("sync", "async", "dirsync", "mand", "nomand")}
+
 PROPAGATION: dict[str, int] = {
     "private": MS_PRIVATE,
     "slave": MS_SLAVE,
@@ -86,37 +94,59 @@ BINDS = {"bind": False, "rbind": True}
 # crun's names for how symbolic links at either end of a bind are treated -> mount_bind's flags
 LINKS = {"src-nofollow": 1, "dest-nofollow": 2, "copy-symlink": 4}
 
+# A tmpfs that begins with what it covers.
+COPY_UP = "tmpcopyup"
+
 # Known options that the compiler can't turn into steps; refused rather than passed to a filesystem.
-REFUSED = ("tmpcopyup", "idmap", "ridmap")
+REFUSED = ("idmap", "ridmap")
 
 
 def known() -> list[str]:
     """Every option the compiler honours, sorted: the features document's `mountOptions`."""
-    return sorted({*ATTRIBUTES, *RECURSIVE, *PROPAGATION, *BINDS, *LINKS, "remount"})
+    return sorted(
+        {*ATTRIBUTES, *RECURSIVE, *OF_FILESYSTEMS, *PROPAGATION, *BINDS, *LINKS, COPY_UP, "remount"}
+    )
 
 
 class Options:
-    """What a mount's options add up to; a later option wins over an earlier one."""
+    """What a mount's options add up to; a later option wins over an earlier one.
+
+    set, clear     MOUNT_ATTR_ of the mount; rset, rclear: of it and all that is mounted below it
+    superblock     MS_ flags of the filesystem
+    propagation    MS_ flags, in their order
+    links          mount_bind's flags
+    data           what only the filesystem itself may understand
+    """
 
     __slots__ = (
-        "bind", "clear", "data", "links", "propagation", "rclear", "recursive", "remount", "rset",
-        "set", "superblock",
+        "bind", "clear", "copy_up", "data", "links", "propagation", "rclear", "recursive", "remount",
+        "rset", "set", "superblock",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.bind = self.recursive = self.remount = False
+        self.bind = self.recursive = self.remount = self.copy_up = False
         self.set = self.clear = self.rset = self.rclear = self.superblock = 0
         self.propagation: list[int] = []
         self.links = 0
         self.data: list[str] = []
+
+    def flatten(self) -> None:
+        """Make the recursive attributes those of the mount: nothing is mounted below a new one yet."""
+        dropped = self.rclear | (MOUNT_ATTR_ATIME if (self.rset | self.rclear) & MOUNT_ATTR_ATIME else 0)
+        self.set = self.set & ~dropped | self.rset
+        self.clear = self.clear & ~self.rset | self.rclear
+        if self.rclear & MOUNT_ATTR_RDONLY:
+            self.superblock &= ~MS_RDONLY
+        self.rset = self.rclear = 0
 
 
 def parse(options: list[str]) -> Options:
     """Sort options into flags and filesystem data; what no table knows is data."""
     result = Options()
     for option in options:
-        if option in ATTRIBUTES:
-            set_, clear, raised, dropped = ATTRIBUTES[option]
+        flag = OF_FILESYSTEMS.get(option, option)
+        if flag in ATTRIBUTES:
+            set_, clear, raised, dropped = ATTRIBUTES[flag]
             result.set = result.set & ~clear | set_
             result.clear = result.clear & ~set_ | clear
             result.superblock = result.superblock & ~dropped | raised
@@ -131,6 +161,8 @@ def parse(options: list[str]) -> Options:
             result.rclear = result.rclear & ~set_ | clear
         elif option == "remount":
             result.remount = True
+        elif option == COPY_UP:
+            result.copy_up = True
         elif option in LINKS:
             result.links |= LINKS[option]
         else:

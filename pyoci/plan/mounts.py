@@ -8,10 +8,15 @@ from pyoci.plan.kernel import MOUNT_ATTR_RDONLY, MS_RDONLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyoci.plan.situation import CgroupView
     from pyoci.plan.steps import Step
+
+
+# mount_filesystem's flags
+KEEP_MODE, FILL, KEEP_OWNER = 1, 2, 4
 
 
 def compile_mount(
@@ -21,12 +26,14 @@ def compile_mount(
     bundle: str = "/",
     cgroups: CgroupView | None = None,
     cgroup_namespace: bool = False,
+    in_user_namespace: bool = False,
     descriptors: dict[str, str] | None = None,
+    warn: Callable[[str, str], None] | None = None,
 ) -> list[Step]:
     """One entry of `mounts` as steps. Relative sources are the bundle's.
 
     Into `descriptors`, where given, goes each bind's name -> source: trees that the runtime must
-    open itself, as the container's user may not reach them.
+    open itself, as the container's user may not reach them. `warn` takes a pointer and a message.
     """
     pointer = f"/mounts/{index}"
     target = "/" + mount["destination"].lstrip("/")
@@ -46,41 +53,99 @@ def compile_mount(
         )
     options = mount_options.parse(names)
     kind = mount.get("type") or ("bind" if options.bind else "none")
-    if options.bind or kind == "bind":
+    binds = options.bind or kind == "bind"
+    if binds:
+        _check_bind_options(pointer, names, options, warn)
+    if options.copy_up and (binds or options.remount or kind != "tmpfs"):
+        raise Error(
+            f"{mount_options.COPY_UP} fills a new tmpfs, and this mount isn't one",
+            code="invalid-config",
+            pointer=f"{pointer}/options/{names.index(mount_options.COPY_UP)}",
+            hint="remove it, or give the mount the type tmpfs",
+        )
+    if options.remount:
+        plan = _remount(pointer, target, options, binds)
+    elif binds:
         plan = [_bind(index, pointer, mount, target, options, bundle, descriptors)]
-    elif options.remount:
-        plan = [
-            steps.remount(
-                pointer, target=target, superblock=options.superblock, set=options.set,
-                clear=options.clear, options=options.data,
-            )
-        ]  # fmt: skip
-    elif kind == "cgroup" and cgroups is not None:
-        plan = _cgroup(pointer, target, options, cgroups, cgroup_namespace)
     else:
-        plan = [_filesystem(pointer, kind, mount.get("source") or kind, target, options)]
-        if options.rset or options.rclear:
-            raise Error(
-                "recursive options need a bind mount",
-                code="invalid-config",
-                pointer=f"{pointer}/options",
-                hint="use the option without its leading r",
-            )
+        options.flatten()
+        if kind == "cgroup" and cgroups is not None:
+            plan = _cgroup(pointer, target, options, cgroups, cgroup_namespace)
+        else:
+            fallback = "/sys" if kind == "sysfs" and in_user_namespace else ""
+            plan = [_filesystem(pointer, kind, mount.get("source") or kind, target, options, fallback)]
     for flags in options.propagation[1:]:
         plan.append(steps.mount_propagation(pointer, target=target, flags=flags))
     return plan
+
+
+def _check_bind_options(
+    pointer: str, names: list[str], options: mount_options.Options, warn: Callable[[str, str], None] | None
+) -> None:
+    """A bind mount shows a filesystem that is mounted already, whose own options stay what they are."""
+    if options.data:
+        raise Error(
+            f"a bind mount has no filesystem of its own that could take the option {options.data[0]!r}",
+            code="invalid-config",
+            pointer=f"{pointer}/options/{names.index(options.data[0])}",
+            hint="remove it, or give the mount a type other than bind",
+        )
+    for position, name in enumerate(names):
+        if name in mount_options.OF_FILESYSTEMS:
+            raise Error(
+                f"{name} can't be honoured: {mount_options.OF_FILESYSTEMS[name]} is an option of whole "
+                "filesystems, and a bind mount has none of its own",
+                code="not-supported",
+                pointer=f"{pointer}/options/{position}",
+                hint="remove it, or mount the source's filesystem with it",
+            )
+        if name in mount_options.OF_FILESYSTEM and warn:
+            warn(
+                f"{pointer}/options/{position}",
+                f"{name} has no effect on a bind mount: the source's filesystem keeps its own",
+            )
 
 
 def _first(propagation: list[int]) -> int:
     return propagation[0] if propagation else 0
 
 
-def _filesystem(pointer: str, kind: str, source: str, target: str, options: mount_options.Options) -> Step:
+def _filesystem(
+    pointer: str,
+    kind: str,
+    source: str,
+    target: str,
+    options: mount_options.Options,
+    fallback: str = "",
+) -> Step:
+    """A new filesystem. `fallback` is bound instead where a user namespace is refused it."""
+    flags = 0
+    if kind == "tmpfs":  # as of runc: over something, it takes that thing's mode
+        given = {option.partition("=")[0] for option in options.data}
+        if "mode" not in given:
+            flags |= KEEP_MODE
+        if options.copy_up:
+            flags |= FILL if given & {"uid", "gid"} else FILL | KEEP_OWNER
     return steps.mount_filesystem(
         pointer, type=kind, source=source, target=target, options=options.data,
         superblock=options.superblock, attrs=options.set, propagation=_first(options.propagation),
-        mode=0o755,
+        mode=0o755, fallback=fallback, flags=flags,
     )  # fmt: skip
+
+
+def _remount(pointer: str, target: str, options: mount_options.Options, bind: bool) -> list[Step]:
+    """What is mounted there already, changed: with bind, as of mount(8), the mount alone."""
+    plan: list[Step] = [
+        steps.remount(
+            pointer, target=target, superblock=0 if bind else options.superblock, set=options.set,
+            clear=options.clear, options=options.data,
+        )
+    ]  # fmt: skip
+    if options.rset or options.rclear:
+        plan.append(steps.tree_attributes(pointer, target=target, set=options.rset, clear=options.rclear))
+    for flags in options.propagation[:1]:
+        plan.append(steps.mount_propagation(pointer, target=target, flags=flags))
+    return plan
 
 
 def _bind(
@@ -92,13 +157,6 @@ def _bind(
     bundle: str,
     descriptors: dict[str, str] | None,
 ) -> Step:
-    if options.data:
-        raise Error(
-            f"a bind mount has no filesystem of its own that could take the option {options.data[0]!r}",
-            code="invalid-config",
-            pointer=f"{pointer}/options",
-            hint="remove it, or give the mount a type other than bind",
-        )
     source = mount.get("source")
     if not source:
         raise Error(

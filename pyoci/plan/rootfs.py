@@ -56,7 +56,9 @@ def compile_mounts(
             bundle=bundle,
             cgroups=situation.cgroups,
             cgroup_namespace=namespaces.has("cgroup"),
+            in_user_namespace=in_user_namespace,
             descriptors=descriptors if opened_outside else None,
+            warn=situation.warn,
         )
     plan += waiting
     plan += compile_devices(config, bound=in_user_namespace)

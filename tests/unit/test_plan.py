@@ -272,7 +272,7 @@ def test_data_options_of_a_bind_are_refused() -> None:
     mount = {"destination": "/d", "source": "/s", "options": ["bind", "size=1k"]}
     with pytest.raises(Error) as caught:
         plan_of(changed(mounts=[mount]))
-    assert caught.value.pointer == "/mounts/0/options"
+    assert caught.value.pointer == "/mounts/0/options/1"
     assert "size=1k" in caught.value.message
 
 
