@@ -19,7 +19,7 @@
 enum {
     DATA_SIZE = 4096,                       /* mount(2) takes one page of options */
     VALUE_SIZE = 256,                       /* fsconfig(2) takes strings of 255 bytes */
-    FSCONFIG_BITS = MS_RDONLY | MS_SYNCHRONOUS | MS_DIRSYNC | MS_LAZYTIME | MS_MANDLOCK | MS_SILENT,
+    FSCONFIG_BITS = MS_RDONLY | MS_SYNCHRONOUS | MS_DIRSYNC | MS_LAZYTIME | MS_MANDLOCK,
 };
 
 /* Several options in one string, quotes, escapes: file systems (overlay) and LSMs (context=) parse
