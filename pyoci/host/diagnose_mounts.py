@@ -35,7 +35,6 @@ _NAMES = {
     "nodiratime": MOUNT_ATTR_NODIRATIME,
     "nosymfollow": MOUNT_ATTR_NOSYMFOLLOW,
 }
-_TIMES = ("relatime", "noatime", "nodiratime")
 
 
 def names(attributes: int) -> str:
@@ -77,9 +76,19 @@ def _taken_away(mount: mountinfo.Mount, set_: int, clear: int) -> str:
     for name, bit in _FLAGS.items():
         if name in mount.options and clear & bit and not set_ & bit:
             return name
-    if (set_ | clear) & (MOUNT_ATTR_ATIME | MOUNT_ATTR_NODIRATIME):
-        return ",".join(name for name in _TIMES if name in mount.options) or "strictatime"
+    times = next((name for name in ("noatime", "relatime") if name in mount.options), "strictatime")
+    if (set_ | clear) & MOUNT_ATTR_ATIME and times != _times(set_):
+        return times
+    diratime = "nodiratime" in mount.options
+    if (set_ if not diratime else clear & ~set_) & MOUNT_ATTR_NODIRATIME:
+        return "nodiratime" if diratime else "diratime"
     return ""
+
+
+def _times(attributes: int) -> str:
+    if attributes & MOUNT_ATTR_NOATIME:
+        return "noatime"
+    return "strictatime" if attributes & MOUNT_ATTR_STRICTATIME else "relatime"
 
 
 def covered(pid: int, kind: str) -> str:

@@ -146,9 +146,7 @@ def test_mounts_below_are_copied_through(runtime: Runtime, bundle: Bundle, data:
 
 
 @pytest.mark.parametrize("options", ["ro", "ro size=64k", "rro", "ro silent"])
-def test_a_read_only_one_is_filled_first(
-    runtime: Runtime, bundle: Bundle, data: Path, options: str
-) -> None:
+def test_a_read_only_one_is_filled_first(runtime: Runtime, bundle: Bundle, data: Path, options: str) -> None:
     (data / "file").write_text("content")
     add(bundle, *options.split())
     script = "cat /data/file; touch /data/new 2>&1; grep ' /data ' /proc/self/mountinfo"

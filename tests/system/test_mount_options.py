@@ -242,9 +242,7 @@ def test_an_option_without_effect_on_a_bind_is_a_warning(
 
 
 @pytest.mark.parametrize("name", mount_options.OF_FILESYSTEMS)
-def test_a_recursive_option_that_no_tree_has_is_refused(
-    runtime: Runtime, bundle: Bundle, name: str
-) -> None:
+def test_a_recursive_option_that_no_tree_has_is_refused(runtime: Runtime, bundle: Bundle, name: str) -> None:
     add(bundle, "rbind", name, source="/etc").args("true").save()
     done = runtime.call("run", "--bundle", str(bundle.path), "c")
     assert done.returncode == 1 and f"/mounts/4/options/1: {name} can't be honoured" in done.stderr
@@ -346,4 +344,3 @@ def test_a_tmpfs_takes_the_mode_of_what_it_covers(runtime: Runtime, bundle: Bund
     bundle.shell("stat -c '%n %a' /there /asked /made").save()
     output = runtime.ok("run", "--bundle", str(bundle.path), "c")
     assert output.split() == ["/there", "3751", "/asked", "700", "/made", "1777"]
-

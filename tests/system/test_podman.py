@@ -146,3 +146,23 @@ def test_limits_and_security_options(podman: Podman) -> None:
     assert str(64 << 20) in done.stdout
     assert "Read-only file system" in done.stderr
     assert done.stdout.endswith("pod\n1000\n")
+
+
+def test_a_tmpfs_and_a_read_only_root(podman: Podman, bundle: Bundle) -> None:
+    """Both of which podman asks to begin with what they cover, by tmpcopyup."""
+    done = podman.run("--rm", "--tmpfs", "/etc", "box", "/bin/sh", "-c", "cat /etc/passwd; touch /etc/new")
+    assert done.returncode == 0, done.stderr
+    assert (bundle.rootfs / "etc/passwd").read_text() in done.stdout
+    script = "touch /tmp/new /run/new /var/tmp/new && touch /new; stat -c %a /tmp"
+    done = podman.run("--rm", "--read-only", "box", "/bin/sh", "-c", script)
+    assert "/new: Read-only file system" in done.stderr and done.stdout == "755\n", done  # as in the image
+
+
+def test_volumes(podman: Podman, tmp_path: Path) -> None:
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume/file").write_text("content")
+    script = "cat /v/file /w/file; touch /v/new; touch /w/new"
+    options = ["-v", f"{tmp_path}/volume:/v", "-v", f"{tmp_path}/volume:/w:ro,noexec,nosuid"]
+    done = podman.run("--rm", *options, "box", "/bin/sh", "-c", script)
+    assert done.stdout == "contentcontent" and "/w/new: Read-only file system" in done.stderr
+    assert (tmp_path / "volume/new").exists()
