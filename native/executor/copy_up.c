@@ -16,7 +16,7 @@
 #include "mount.h"
 #include "report.h"
 
-enum { DEEPEST = 256, LISTING = 32768, LONGEST_ATTRIBUTE = 65536 };
+enum { DEEPEST = 256, LISTING = 16384, ATTRIBUTE_NAMES = 4096, LONGEST_ATTRIBUTE = 65536 };
 
 /* What getdents64(2) writes. */
 struct entry { uint64_t inode; int64_t next; uint16_t length; uint8_t type; char name[]; };
@@ -64,7 +64,7 @@ static void forget_listing(void)
 /* Those that this file system takes: which they are depends on it, its version and the namespace. */
 static void copy_attributes(int from, int copy)
 {
-    static char names[LONGEST_ATTRIBUTE], value[LONGEST_ATTRIBUTE];
+    static char names[ATTRIBUTE_NAMES], value[LONGEST_ATTRIBUTE];
     ssize_t length = flistxattr(from, names, sizeof names);
     for (const char *name = names; length > 0 && name < names + length; name += strlen(name) + 1) {
         ssize_t size = fgetxattr(from, name, value, sizeof value);
@@ -234,10 +234,8 @@ static int remove_links(void)
 static int enter(int directory, const char *name)
 {
     size_t length = strlen(path);
-    if (depth + 1 >= DEEPEST || length + strlen(name) + 2 > sizeof path) {
-        errno = ENAMETOOLONG;
-        return failed(name, ", which is too deep");
-    }
+    if (depth + 1 >= DEEPEST || length + strlen(name) + 2 > sizeof path)
+        return fail(ENAMETOOLONG, "copy what is more than %d deep: %s/%s", depth, path, name);
     int from = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (from < 0 || mkdirat(to, name, 0700) < 0)
         return failed(name, "");

@@ -141,7 +141,17 @@ static int open_target(const struct step_mount_filesystem *args, struct filesyst
     return there;
 }
 
-/* Made and put in place; with COPY_UP filled before it's seen, and before it is read-only. */
+/* What a file system that had to be written to first was to be: it's in place, as before Linux 5.12 a
+ * mount that is in none can't be changed. */
+static int make_readonly(const struct filesystem *filesystem, int mount)
+{
+    const struct filesystem readonly = { .superblock = filesystem->superblock };
+    if (filesystem->superblock & MS_RDONLY && reconfigure(mount, &readonly) < 0)
+        return -1;
+    return change_attributes(mount, (uint64_t)filesystem->attributes & MOUNT_ATTR_RDONLY, 0, 0);
+}
+
+/* Made and put in place; with COPY_UP filled before it's seen. */
 static int mount_new(const struct filesystem *filesystem, int target, const char *path, int64_t flags)
 {
     int legacy = 0;
@@ -155,16 +165,11 @@ static int mount_new(const struct filesystem *filesystem, int target, const char
         mount = legacy_filesystem(&first, target, path);
         legacy = 1;
     }
-    if (mount < 0)
+    if (mount < 0 || (flags & COPY_UP && copy_up(target, mount, path, flags & KEEP_OWNER) < 0)
+        || (!legacy && attach(mount, target, path, O_DIRECTORY) < 0)
+        || (flags & COPY_UP && make_readonly(filesystem, mount) < 0))
         return -1;
-    if (flags & COPY_UP) {
-        struct filesystem then = { .superblock = filesystem->superblock };
-        if (copy_up(target, mount, path, flags & KEEP_OWNER) < 0
-            || change_attributes(mount, (uint64_t)(filesystem->attributes & ~first.attributes), 0, 0) < 0
-            || (first.superblock != filesystem->superblock && reconfigure(mount, &then) < 0))
-            return -1;
-    }
-    return !legacy && attach(mount, target, path, O_DIRECTORY) < 0 ? -1 : mount;
+    return mount;
 }
 
 /* The host's own, for a file system that the kernel refuses to a user namespace. Its attributes are

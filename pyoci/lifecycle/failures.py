@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pyoci.plan.steps import Step
 
 _LONGEST = 200  # characters of one argument in a message
-_LONGEST_SAID = 800  # and of what the executor says, which quotes the kernel
+_LONGEST_SAID = 300  # and of what the executor says, which quotes the kernel
 _CODES = {
     EACCES: "permission",
     EPERM: "permission",
@@ -98,7 +98,7 @@ def _refused_mount(plan: Plan, step: Step, said: str, error: int, pid: int) -> s
     sets = diagnose_mounts.names(change[0] | below[0])
     clears = diagnose_mounts.names(change[1] | below[1])
     asked = [words for words in (sets and f"set {sets}", clears and f"clear {clears}") if words]
-    return ": ".join(filter(None, ("mount_setattr", ", ".join(asked), found)))
+    return ": ".join(filter(None, ("mount_setattr", ", ".join(asked), found))) if asked else ""
 
 
 def _root(plan: Plan) -> str:
@@ -206,11 +206,21 @@ def no_source(path: str) -> str:
     """Why the source of a bind mount isn't there."""
     from pyoci.host.diagnose_mounts import unreachable
 
-    return unreachable(path) or "a bind mount's source must exist on the host"
+    found = unreachable(path)
+    return "a bind mount's source must exist on the host" + (found and f": {found}")
 
 
 def _no_source(plan: Plan, step: Step, said: str) -> str:
     return no_source(str(step.args[0])) if said.startswith(("open_tree", "readlink")) else ""
+
+
+def _no_path(plan: Plan, step: Step, said: str) -> str:
+    """Which part isn't there of a path among a filesystem's options, as of overlay, or of its device's."""
+    from pyoci.host.diagnose_mounts import unreachable
+
+    option = said.removeprefix("fsconfig ").partition(":")[0].partition("=")[2]
+    path = option or str(step.args[1])
+    return unreachable(path) if path.startswith("/") else ""
 
 
 def _other_kind(plan: Plan, step: Step, said: str) -> str:
@@ -319,6 +329,7 @@ _HINTS: dict[tuple[str, int], str | Callable[[Plan, Step, str], str]] = {
     ("mount_filesystem", EBUSY): "it is mounted elsewhere with other options",
     ("mount_filesystem", EACCES): _not_makeable,
     ("mount_filesystem", ENOSPC): _too_small,
+    ("mount_filesystem", ENOENT): _no_path,
     ("mount_bind", EACCES): _not_bindable_by_user,
     ("make_directory", EACCES): _not_makeable,
     ("make_device", EACCES): _not_makeable,

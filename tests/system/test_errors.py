@@ -113,7 +113,12 @@ REFUSED_BY_CREATE: dict[str, tuple[Change, str, tuple[str, ...]]] = {
     "a device that isn't there": (
         mount("/x", "ext4", "/dev/nosuch"),
         MOUNT,
-        ("/dev/nosuch", "no such file or directory"),
+        ("/dev/nosuch", "no such file or directory", "/dev has no nosuch"),
+    ),
+    "a layer that isn't there": (
+        mount("/x", "overlay", "overlay", "lowerdir=/no/such"),
+        f"{MOUNT}/options",
+        ("lowerdir=/no/such", "no such file or directory", "/ has no no"),
     ),
     "a mount through a file": (
         mount("/etc/passwd/x"),
@@ -142,7 +147,7 @@ REFUSED_BY_CREATE: dict[str, tuple[Change, str, tuple[str, ...]]] = {
     ),
     "a bind with a filesystem's option": (
         bind("/etc", "/x", "size=5"),
-        f"{MOUNT}/options",
+        f"{MOUNT}/options/1",
         ("size=5", "bind mount"),
     ),
     "a remount of nothing": (
@@ -449,7 +454,7 @@ def test_an_engine_gets_the_parts_of_an_error(runtime: Runtime, bundle: Bundle) 
     assert entry["pointer"] == f"{MOUNT}/source"
     assert entry["code"] == "not-found"
     assert entry["errno"] == 2
-    assert entry["hint"] == "a bind mount's source must exist on the host"
+    assert entry["hint"] == "a bind mount's source must exist on the host: / has no no"
     assert "/no/such" in entry["msg"]
 
 

@@ -327,6 +327,28 @@ def test_mounts_on_mounts_are_in_the_plans_order(rootfs: Path, tmp_path: Path) -
     assert not (rootfs / "t/file").exists()
 
 
+def test_filled_with_what_it_covers(rootfs: Path) -> None:
+    """Every kind of file, several directories deep, names of one file, and more names than one reading."""
+    data = rootfs / "data"
+    (data / "a/b/c").mkdir(parents=True)
+    (data / "z").mkdir()
+    for index in range(500):
+        (data / "a" / f"{'x' * 60}{index}").touch()
+    (data / "a/b/file").write_text("content")
+    (data / "a/b/c/same").hardlink_to(data / "a/b/file")
+    (data / "z/same").hardlink_to(data / "a/b/file")
+    (data / ".links.0").touch()
+    (data / "link").symlink_to("/etc/shadow")
+    os.mkfifo(data / "pipe")
+    data.chmod(0o1711)
+    tmpfs = step("mount_filesystem", type="tmpfs", source="tmpfs", target="/data", flags=7)
+    script = "cd /data; ls -A; ls a | wc -l; cat z/same; stat -c '%h %a' a/b/file .; readlink link"
+    output = shell(rootfs, script, tmpfs)
+    assert output.splitlines() == [
+        ".links.0", "a", "link", "pipe", "z", "501", "content3 644", "4 1711", "/etc/shadow",
+    ]  # fmt: skip
+
+
 # ------------------------------------------------------------------- hiding, devices, links
 
 

@@ -248,3 +248,53 @@ def test_strace_is_what_makes_the_difference(root: Path) -> None:
     done = subprocess.run([*without("unlink"), "rm", "-f", str(root / "etc/secret")], capture_output=True)
     assert done.returncode == 0 or b"not implemented" in done.stderr
     assert failure_of(begin(root), wrapper=without("clone3"))[:2] == ("clone", "ENOSYS")
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_tmpfs_begins_with_what_it_covers(root: Path, kernel: str) -> None:
+    (root / "real/file").write_text("content\n")
+    (root / "real").chmod(0o2750)
+    keep_mode, copy_up, keep_owner = 1, 2, 4
+    tmpfs = step(
+        "mount_filesystem",
+        type="tmpfs",
+        source="tmpfs",
+        target="/real",
+        superblock=MS_RDONLY,
+        attrs=ATTR_RDONLY | ATTR_NOSUID,
+        flags=keep_mode | copy_up | keep_owner,
+    )
+    script = "ls /real; cat /real/file; stat -c %a /real; touch /real/x 2>&1; cat /proc/self/mountinfo"
+    steps = [*begin(root), proc(), tmpfs, *finish("sh", "-c", script)]
+    status, output = output_of(steps, wrapper=without(*KERNELS[kernel]))
+    assert status == 0 and output.startswith(
+        "file\nlink\ncontent\n2750\ntouch: /real/x: Read-only file system\n"
+    )
+    table = "\n".join(line for line in output.splitlines() if " - " in line)
+    options, _, kind, superblock = driver.mounts(table)["/real"]
+    assert {"ro", "nosuid"} <= options and kind == "tmpfs" and "ro" in superblock
+
+
+@pytest.mark.parametrize("kernel", [name for name, calls in KERNELS.items() if "fsopen" not in calls])
+def test_the_hosts_where_a_new_one_is_refused(root: Path, kernel: str) -> None:
+    """strace refuses it here, where else a user namespace would be."""
+    bound = step(
+        "mount_filesystem", type="sysfs", source="sysfs", target="/sys", attrs=ATTR_RDONLY, fallback="/sys"
+    )
+    wrapper = (*without(*KERNELS[kernel]), "-e", "inject=fsopen:error=EPERM:when=1")
+    steps = [*begin(root), bound, proc(), *finish("ls", "/sys")]
+    status, output = output_of(steps, wrapper=wrapper)
+    assert status == 0 and set(output.split()) == set(os.listdir("/sys"))
+
+
+def test_every_mount_of_a_tree_is_changed(root: Path) -> None:
+    tree = [
+        step("mount_filesystem", type="tmpfs", source="tmpfs", target="/t"),
+        step("mount_filesystem", type="tmpfs", source="tmpfs", target="/t/below"),
+        step("tree_attributes", target="/t", set=ATTR_RDONLY | ATTR_NOEXEC),
+    ]
+    steps = [*begin(root), proc(), *tree, *finish("cat", "/proc/self/mountinfo")]
+    status, output = output_of(steps)
+    found = driver.mounts(output)
+    assert status == 0 and all({"ro", "noexec"} <= found[point][0] for point in ("/t", "/t/below"))
+    assert failure_of(steps, wrapper=without("mount_setattr"))[:2] == ("tree_attributes", "ENOSYS")

@@ -28,8 +28,8 @@ rstrictatime SHOULD   rsuid SHOULD         rsymfollow SHOULD  runbindable MUST  
 shared MUST           silent MUST          slave MUST         strictatime MUST   suid MUST
 symfollow SHOULD      sync MUST            tmpcopyup MAY      unbindable MUST    idmap SHOULD
 ridmap SHOULD
-""".split()
-REQUIREMENTS = dict(zip(SPECIFICATION[::2], SPECIFICATION[1::2], strict=True))
+"""
+REQUIREMENTS = dict(zip(SPECIFICATION.split()[::2], SPECIFICATION.split()[1::2], strict=True))
 
 
 class Case(NamedTuple):

@@ -32,7 +32,7 @@ def report(index: int, error: int, text: str) -> Report:
 def filesystem(kind: str = "tmpfs", target: str = "/x") -> Step:
     return steps.mount_filesystem(
         "/mounts/3", type=kind, source=kind, target=target, options=[], superblock=0, attrs=0, propagation=0,
-        mode=0o755,
+        mode=0o755, fallback="", flags=0,
     )  # fmt: skip
 
 
