@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from pyoci.bundle.rules import sysctl_path
 from pyoci.errors import Error
 from pyoci.plan import capabilities, compile, encode, explain, kernel, mount_options, scheduling
 from pyoci.plan.situation import CgroupView, Situation
-from pyoci.plan.steps import TABLE
+from pyoci.plan.steps import TABLE, Step
 
 BASE = {
     "ociVersion": "1.3.0",
@@ -243,6 +244,50 @@ def test_a_later_option_wins() -> None:
     assert mount_options.parse(["ro", "rw"]).clear == kernel.MOUNT_ATTR_RDONLY
     assert mount_options.parse(["rw", "ro"]).set == kernel.MOUNT_ATTR_RDONLY
     assert mount_options.parse(["noatime", "strictatime"]).set == kernel.MOUNT_ATTR_STRICTATIME
+
+
+def test_recursive_attributes_of_a_new_filesystem_are_its_own() -> None:
+    options = mount_options.parse(["ro", "noatime", "rrw", "rnosuid", "rstrictatime"])
+    options.flatten()
+    assert options.set == kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_STRICTATIME
+    assert (options.rset, options.rclear, options.superblock) == (0, 0, 0)
+
+
+def mounted(**properties: Any) -> list[Step]:
+    plan = plan_of(changed(mounts=[{"destination": "/x", **properties}]))
+    return [step for step in plan.steps if step.pointer == "/mounts/0"]
+
+
+def test_a_remount_is_of_what_is_there_whatever_else_is_said() -> None:
+    (step,) = mounted(options=["remount", "bind", "ro", "sync"])
+    assert step.op == "remount" and step.args == ("/x", 0, kernel.MOUNT_ATTR_RDONLY, 0, [])
+    first, second, third = mounted(options=["remount", "ro", "rnodev", "shared"])
+    assert (first.op, second.op, third.op) == ("remount", "tree_attributes", "mount_propagation")
+    assert first.args[1] == kernel.MS_RDONLY
+
+
+def test_a_tmpfs_takes_from_what_it_covers_what_isnt_asked_for() -> None:
+    def flags(*options: str, kind: str = "tmpfs") -> object:
+        (step,) = mounted(type=kind, source=kind, options=list(options))
+        return step.args[-1]
+
+    keep_mode, copy_up, keep_owner = 1, 2, 4
+    assert flags() == keep_mode
+    assert flags("mode=755") == 0
+    assert flags(kind="ramfs") == 0
+    assert flags("tmpcopyup") == keep_mode | copy_up | keep_owner
+    assert flags("tmpcopyup", "mode=1777", "uid=5") == copy_up
+
+
+def test_only_in_a_user_namespace_sysfs_may_be_the_hosts() -> None:
+    names = TABLE["mount_filesystem"][2]
+    for namespaces, expected in (([], ""), ([{"type": "user"}], "/sys")):
+        config = changed(
+            linux__namespaces=[{"type": "mount"}, *namespaces],
+            mounts=[{"destination": "/sys", "type": "sysfs", "source": "sysfs"}],
+        )
+        (step,) = [step for step in plan_of(config).steps if step.op == "mount_filesystem"]
+        assert dict(zip(names, step.args, strict=True))["fallback"] == expected
 
 
 @pytest.mark.parametrize("kind", ["cgroup", "cgroup2"])
