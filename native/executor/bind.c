@@ -108,6 +108,10 @@ int run_mount_bind(const struct step_mount_bind *args)
     } else if (change_tree(mount, args) < 0 || attach(mount, target, path, flags) < 0) {
         return -1;
     }
+    /* The runtime's clone is of the host's mount itself, not of this namespace's copy: as its peer it
+     * would show there what the container mounts on it. */
+    if (args->tree >= 0 && change_propagation(mount, MS_SLAVE | MS_REC) < 0)
+        return -1;
     if (change_propagation(mount, args->propagation) < 0)
         return -1;
     close(target);

@@ -20,11 +20,13 @@ int run_host_propagation(const struct step_host_propagation *args)
 }
 
 /* pivot_root(2) refuses a root whose parent mount is shared, and a mount on a shared parent would
- * show on the host. Only a mount's own root can be changed, so go up until one is met. */
-static int make_parent_private(int directory)
+ * show on the host. As a slave it, and so the root cloned from it, still gets what the host mounts;
+ * where that isn't wanted, host_propagation has made it private before. Only a mount's own root can
+ * be changed, so go up until one is met. */
+static int make_parent_slave(int directory)
 {
     int at = openat(directory, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    while (at >= 0 && change_propagation(at, MS_PRIVATE) < 0) {
+    while (at >= 0 && change_propagation(at, MS_SLAVE) < 0) {
         if (errno != EINVAL)
             return -1;
         int up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -56,7 +58,7 @@ int run_open_root(const struct step_open_root *args)
     int below = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (below < 0)
         return fail(errno, "open %s", path);
-    if (make_parent_private(below) < 0)
+    if (make_parent_slave(below) < 0)
         return -1;
     int root = clone_tree(below, "", AT_EMPTY_PATH | AT_RECURSIVE);
     if (root < 0 && errno == ENOSYS)

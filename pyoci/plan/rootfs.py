@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyoci.plan import steps
 from pyoci.plan.devices import compile_devices
-from pyoci.plan.kernel import MS_REC, MS_SLAVE
+from pyoci.plan.kernel import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 from pyoci.plan.mount_options import PROPAGATION
 from pyoci.plan.mounts import compile_mount
 
@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 
 
 def compile_root(config: dict[str, Any], rootfs: str) -> list[Step]:
-    """From the copy of the host's mounts to a root that later paths are resolved beneath."""
+    """From the copy of the host's mounts to a root that later paths are resolved beneath.
+
+    Unless the root is to be shared, nothing of the copy may go on being so, whether `r` was written
+    or not: what the container mounted on it would show on the host. Slaves still get what the host
+    mounts later. That the root be unbindable has to wait, as volumes may be beneath the same mount.
+    """
     propagation = (config.get("linux") or {}).get("rootfsPropagation")
-    # Slaves get what the host mounts later but give nothing back; a shared root is the config's wish.
-    flags = PROPAGATION[propagation] if propagation else MS_SLAVE | MS_REC
+    flags = PROPAGATION[propagation] if propagation else MS_SLAVE
+    if not flags & MS_SHARED:
+        flags = MS_REC | (MS_SLAVE if flags & MS_SLAVE else MS_PRIVATE)
     pointer = "/linux/rootfsPropagation" if propagation else "/root"
     return [
         steps.host_propagation(pointer, flags=flags),
@@ -82,9 +88,24 @@ def compile_cover(config: dict[str, Any]) -> list[Step]:
 def compile_change(config: dict[str, Any], pivot: bool) -> list[Step]:
     """The change of root, after which the host's tree can't be reached any more."""
     plan: list[Step] = [steps.pivot_root("/root") if pivot else steps.move_root("/root")]
-    propagation = (config.get("linux") or {}).get("rootfsPropagation")
-    if propagation:
-        plan.append(steps.root_propagation("/linux/rootfsPropagation", flags=PROPAGATION[propagation]))
+    propagation = PROPAGATION.get((config.get("linux") or {}).get("rootfsPropagation") or "", 0)
+    if propagation & (MS_SHARED | MS_UNBINDABLE):  # private and slave it is from the beginning
+        plan.append(steps.root_propagation("/linux/rootfsPropagation", flags=propagation))
+        if propagation & MS_REC:
+            plan += _own_propagation(config)
     if config["root"].get("readonly"):
         plan.append(steps.root_readonly("/root/readonly"))
     return plan
+
+
+def _own_propagation(config: dict[str, Any]) -> list[Step]:
+    """Mounts that ask for a propagation of their own get it back from a recursive change; shared ones
+    have kept their peers through rshared, and lose them to runbindable."""
+    return [
+        steps.mount_propagation(
+            f"/mounts/{index}/options", target=mount["destination"], flags=PROPAGATION[name]
+        )
+        for index, mount in enumerate(config.get("mounts") or ())
+        for name in mount.get("options") or ()
+        if PROPAGATION.get(name, MS_SHARED) & MS_SHARED == 0
+    ]

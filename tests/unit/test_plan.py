@@ -321,6 +321,22 @@ def test_data_options_of_a_bind_are_refused() -> None:
     assert "size=1k" in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"linux__mountLabel": "u:o:t:s0"}, "/linux/mountLabel"),
+        (
+            {"mounts": [{"destination": "/d", "source": "/s", "options": ["bind"], "uidMappings": [{}]}]},
+            "/mounts/0/uidMappings",
+        ),
+    ],
+)
+def test_what_cant_be_honoured_is_refused(changes: dict, pointer: str) -> None:
+    with pytest.raises(Error) as caught:
+        plan_of(changed(**changes))
+    assert (caught.value.code, caught.value.pointer) == ("not-supported", pointer)
+
+
 def test_root_enters_a_joined_user_namespace_last_and_others_first() -> None:
     entries = [
         {"type": "mount"},
@@ -382,3 +398,21 @@ def test_number_lists(text: str, numbers: set[int]) -> None:
 def test_number_lists_that_are_none(text: str) -> None:
     with pytest.raises(Error):
         scheduling.bit_mask(text, "/p")
+
+
+# ------------------------------------------------------------------- devices, masks and the root
+
+
+def arguments(plan: compile.Plan, op: str) -> list[dict]:
+    return [dict(zip(TABLE[op][2], step.args, strict=True)) for step in plan.steps if step.op == op]
+
+
+@pytest.mark.parametrize("value", ["", *mount_options.PROPAGATION])
+def test_only_a_shared_root_leaves_the_hosts_mounts_shared(value: str) -> None:
+    plan = plan_of(changed(linux__rootfsPropagation=value))
+    (first,) = arguments(plan, "host_propagation")
+    shared = value in ("shared", "rshared")
+    assert shared == (not first["flags"] & (kernel.MS_SLAVE | kernel.MS_PRIVATE))
+    assert shared or first["flags"] & kernel.MS_REC
+    last = [one["flags"] for one in arguments(plan, "root_propagation")]
+    assert last == ([mount_options.PROPAGATION[value]] if shared or "unbindable" in value else [])
