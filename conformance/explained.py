@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass
 
 TYPE_CHECKING = False
@@ -74,7 +75,8 @@ _MASKED_DIRECTORIES = ("/proc/acpi", "/sys/firmware")
 
 _CRUN = [
     *_each("crun", "is run without the unified hierarchy, as it refuses a hybrid layout", "cgroup unified"),
-    *_each("crun", "makes /dev/core, which no specification has", "dev core", "paths /dev entries"),
+    *(() if os.path.exists("/proc/kcore") else
+      _each("crun", "makes /dev/core also where no /proc/kcore is", "dev core", "paths /dev entries")),
     # The configuration of Docker's kind allows it itself.
     *(explanation for case in ("default", "options", "userns", "readonly")
       for explanation in _each("crun", "allows every container 5:1, the host's console", "limits devices",
@@ -103,9 +105,22 @@ _CRUN = [
     *_each("crun", "binds the console without nosuid and noexec", "mounts /dev/console options"),
 ]  # fmt: skip
 
+
+def _masked_files() -> list[Explanation]:
+    reason = "masks files with a null device whose owner and mode can't be changed there"
+    options = [f"mounts {path} options" for path in _MASKED_FILES]
+    readonly = [f"paths {path} filesystem_readonly" for path in _MASKED_FILES]
+    return [
+        *_each("pyoci", reason, *options, case="userns", undo=_replace("ro,nosuid,noexec,", "rw,")),
+        *_each("pyoci", reason, *options, undo=_replace("ro,nosuid,noexec", "rw,nosuid")),
+        *_each("pyoci", reason, *readonly, undo=_be(False)),
+    ]
+
+
 _PYOCI = [
     *_each("pyoci", "masks directories with a tmpfs that is nosuid, nodev and noexec, too",
            *(f"mounts {path} options" for path in _MASKED_DIRECTORIES)),
+    *_masked_files(),
 ]  # fmt: skip
 
 EXPLAINED: tuple[Explanation, ...] = (*_RUNC, *_CRUN, *_PYOCI)

@@ -357,11 +357,10 @@ def test_masked_and_readonly_paths(rootfs: Path) -> None:
         (rootfs / "secret" / name).mkdir(parents=True)
         (rootfs / "secret" / name / "file").write_text("secret")
     (rootfs / "etc/file").write_text("secret")
-    (rootfs / "etc/link").symlink_to("/etc/file")
     steps = [
         *devices(),
         *(step("mask_path", path=f"/secret/{name}") for name in ("one", "two", "three")),
-        step("mask_path", path="/etc/link"),
+        step("mask_path", path="/etc/file"),
         step("mask_path", path="/etc/none"),
         step("mask_path", path="/etc/file/below"),
         step("mask_path", path="/proc/timer_list"),
