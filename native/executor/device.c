@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 
 #include "kernel.h"
+#include "mount.h"
 #include "path.h"
 #include "plan.h"
 #include "report.h"
@@ -73,6 +74,55 @@ int run_make_device(const struct step_make_device *args)
         return fail(errno, "fchmodat2 %s", path);
     close(node);
     close(parent);
+    return 0;
+}
+
+/* The host's node, once it's known to be the device that is asked for. */
+static int open_hosts(const struct step_bind_device *args, const char *source, struct stat *status)
+{
+    int node = open(source, O_PATH | O_CLOEXEC);
+    if (node < 0 || fstat(node, status) < 0)
+        return fail(errno, "the host's %s", source);
+    if ((status->st_mode & S_IFMT) != ((mode_t)args->type & S_IFMT))
+        return fail(ENODEV, "the host's %s is no device of this type", source);
+    if (status->st_rdev != makedev((unsigned int)args->major, (unsigned int)args->minor))
+        return fail(ENODEV, "the host's %s is %u:%u", source, major(status->st_rdev), minor(status->st_rdev));
+    return node;
+}
+
+/* Whatever else of the device is asked for has to be the host's already: it isn't the container's to change. */
+static void compare_node(const struct step_bind_device *args, const struct stat *status)
+{
+    if ((args->mode >= 0 && (mode_t)args->mode != (status->st_mode & 07777))
+        || (args->uid >= 0 && (uid_t)args->uid != status->st_uid)
+        || (args->gid >= 0 && (gid_t)args->gid != status->st_gid))
+        warn("in a user namespace the device is the host's, with fileMode %u (octal %o), uid %u and gid %u",
+             status->st_mode & 07777, status->st_mode & 07777, status->st_uid, status->st_gid);
+}
+
+int run_bind_device(const struct step_bind_device *args)
+{
+    const char *path = plan_text(args->path);
+    struct stat hosts, there;
+    int node = open_hosts(args, plan_text(args->source), &hosts);
+    if (node < 0)
+        return -1;
+    int target = make_in_root(path, S_IFREG, 0, O_NOFOLLOW);
+    if (target < 0 || fstat(target, &there) < 0)
+        return -1;
+    if (S_ISLNK(there.st_mode) || S_ISDIR(there.st_mode))
+        return fail(EEXIST, "%s: something else is there", path);
+    int mount = clone_tree(node, "", AT_EMPTY_PATH);
+    if (mount < 0 && errno == ENOSYS)
+        mount = legacy_bind(node, target, path, 0, O_NOFOLLOW);
+    else if (mount >= 0 && attach(mount, target, path, O_NOFOLLOW) < 0)
+        return -1;
+    if (mount < 0)
+        return -1;
+    compare_node(args, &hosts);
+    close(mount);
+    close(target);
+    close(node);
     return 0;
 }
 

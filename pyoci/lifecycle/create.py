@@ -161,6 +161,7 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
     situation = making.situation = Situation(container_id)
     situation.gated = gated
     situation.pivot = not making.options.no_pivot
+    situation.kcore = os.path.exists("/proc/kcore")
     situation.keyring = not making.options.no_new_keyring
     situation.privileged = situation.set_groups = privileges.is_host_root()
     situation.preserve = making.options.preserve_fds

@@ -305,6 +305,14 @@ def _links(plan: Plan, step: Step, said: str) -> str:
     return "a symbolic link in the root filesystem leads to itself"
 
 
+def _busy(plan: Plan, step: Step, said: str) -> str:
+    if said.endswith("changed meanwhile"):
+        return (
+            "somebody else renames what is in the root filesystem or in a volume"
+        )
+    return "it is mounted elsewhere with other options" if step.op == "mount_filesystem" else ""
+
+
 _USER_IDS = _not_mapped("user and group")
 _GROUP_IDS = _not_mapped("every group")
 
@@ -326,7 +334,12 @@ _HINTS: dict[tuple[str, int], str | Callable[[Plan, Step, str], str]] = {
     ("mount_filesystem", EPERM): _not_mountable,
     ("mount_filesystem", ENOTDIR): "mount it on a directory",
     ("mount_filesystem", ELOOP): _links,
-    ("mount_filesystem", EBUSY): "it is mounted elsewhere with other options",
+    ("mount_filesystem", EBUSY): _busy,
+    ("mount_bind", EBUSY): _busy,
+    ("bind_device", EBUSY): _busy,
+    ("mask_path", EBUSY): _busy,
+    ("readonly_path", EBUSY): _busy,
+    ("terminal", EBUSY): _busy,
     ("mount_filesystem", EACCES): _not_makeable,
     ("mount_filesystem", ENOSPC): _too_small,
     ("mount_filesystem", ENOENT): _no_path,
@@ -345,6 +358,9 @@ _HINTS: dict[tuple[str, int], str | Callable[[Plan, Step, str], str]] = {
     ("mount_bind", ELOOP): _links,
     ("remount", EINVAL): "remount changes what is mounted there already",
     ("make_device", EPERM): "the kernel lets nobody make devices in a user namespace: bind the host's",
+    ("bind_device", ENOENT): "in a user namespace a device is the host's own of the same path: make it there",
+    ("bind_device", ENODEV): "in a user namespace a device is the host's own of the same path",
+    ("bind_device", EACCES): _not_makeable,
     ("mask_path", ELOOP): _links,
     ("readonly_path", ELOOP): _links,
     ("terminal", ENOENT): "a terminal needs a mount of type devpts on /dev/pts, with ptmxmode=0666",

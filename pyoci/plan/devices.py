@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pyoci.plan import steps
+from posixpath import normpath
+
+from pyoci.plan import mount_options, steps
 from pyoci.plan.kernel import S_IFBLK, S_IFCHR, S_IFIFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.plan.situation import Situation
     from pyoci.plan.steps import Step
 
 # config-linux.md#default-devices; numbers from the kernel's devices.txt
@@ -20,7 +23,7 @@ DEFAULT_DEVICES = (
     ("urandom", 1, 9),
     ("tty", 5, 0),
 )
-# runtime-linux.md#dev-symbolic-links, and ptmx of the container's own devpts
+# runtime-linux.md#dev-symbolic-links
 DEFAULT_LINKS = (
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -30,50 +33,56 @@ DEFAULT_LINKS = (
 _TYPES = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
 
 
-def compile_devices(config: dict[str, Any], *, bound: bool) -> list[Step]:
+def compile_devices(config: dict[str, Any], situation: Situation, *, bound: bool) -> list[Step]:
     """Device nodes and links. With `bound`, inside a user namespace, the host's own nodes are bind
     mounted: the kernel lets no one else make a device there (mknod(2), EPERM)."""
-    if _dev_is_bound(config):
-        return []  # the host's own /dev, or an engine's: it is complete, and not ours to write to
+    mounts = config.get("mounts") or ()
+    entries = (config.get("linux") or {}).get("devices") or ()
+    # The host's own /dev, or an engine's, is complete, and not ours to write to.
+    complete = any(at_dev(mount) and mount_options.is_bind(mount) for mount in mounts)
     plan: list[Step] = []
-    asked = {device["path"] for device in (config.get("linux") or {}).get("devices") or ()}
-    for name, major, minor in DEFAULT_DEVICES:
-        if "/dev/" + name not in asked:
-            plan.append(_node("/linux", "/dev/" + name, S_IFCHR | 0o666, major, minor, -1, -1, bound))
-    for index, device in enumerate((config.get("linux") or {}).get("devices") or ()):
-        plan.append(
-            _node(
-                f"/linux/devices/{index}",
-                device["path"],
-                _TYPES[device["type"]] | device.get("fileMode", 0o666) & 0o7777,
-                device.get("major", 0),
-                device.get("minor", 0),
-                device.get("uid", 0),
-                device.get("gid", 0),
-                bound,
-            )
-        )
-    for name, value in DEFAULT_LINKS:
-        plan.append(steps.make_symlink("/linux", value=value, path="/dev/" + name, replace=0))
-    if any(mount.get("destination") == "/dev/pts" for mount in config.get("mounts") or ()):
+    asked = [_place(device["path"]) for device in entries]
+    if not complete:
+        for name, major, minor in DEFAULT_DEVICES:
+            if "/dev/" + name not in asked:
+                default = {"path": "/dev/" + name, "type": "c", "major": major, "minor": minor}
+                plan.append(_bind("/linux", default) if bound else _make("/linux", default, -1))
+    for index, device in enumerate(entries):
+        if complete and asked[index].startswith("/dev/"):
+            continue
+        make = _bind if bound and device["type"] != "p" else _make
+        plan.append(make(f"/linux/devices/{index}", device))
+    if not complete:
+        links = (*DEFAULT_LINKS, ("core", "/proc/kcore")) if situation.kcore else DEFAULT_LINKS
+        for name, value in links:
+            plan.append(steps.make_symlink("/linux", value=value, path="/dev/" + name, replace=0))
+    if not complete and any(_place(mount["destination"]) == "/dev/pts" for mount in mounts):
+        # of the container's own devpts: a node that an image has there would be of another
         plan.append(steps.make_symlink("/linux", value="pts/ptmx", path="/dev/ptmx", replace=1))
     return plan
 
 
-def _dev_is_bound(config: dict[str, Any]) -> bool:
-    return any(
-        mount["destination"].rstrip("/") == "/dev"
-        and not {"bind", "rbind"}.isdisjoint(mount.get("options") or ())
-        for mount in config.get("mounts") or ()
-    )
+def at_dev(mount: dict[str, Any]) -> bool:
+    """Whether an entry of `mounts` is the one that makes /dev."""
+    return _place(mount["destination"]) == "/dev"
 
 
-def _node(
-    pointer: str, path: str, mode: int, major: int, minor: int, uid: int, gid: int, bound: bool
-) -> Step:
-    if bound and mode & S_IFIFO != S_IFIFO:
-        return steps.mount_bind(
-            pointer, source=path, tree="", target=path, recursive=0, set=0, clear=0, rset=0, rclear=0,
-            propagation=0, flags=0,
-        )  # fmt: skip
-    return steps.make_device(pointer, path=path, mode=mode, major=major, minor=minor, uid=uid, gid=gid)
+def _place(path: str) -> str:
+    return normpath("/" + path.lstrip("/"))
+
+
+def _make(pointer: str, device: dict[str, Any], owner: int = 0) -> Step:
+    return steps.make_device(
+        pointer, path=device["path"], mode=_TYPES[device["type"]] | device.get("fileMode", 0o666) & 0o7777,
+        major=device.get("major", 0), minor=device.get("minor", 0), uid=device.get("uid", owner),
+        gid=device.get("gid", owner),
+    )  # fmt: skip
+
+
+def _bind(pointer: str, device: dict[str, Any]) -> Step:
+    mode = device.get("fileMode", -1)
+    return steps.bind_device(
+        pointer, source=device["path"], path=device["path"], type=_TYPES[device["type"]],
+        major=device["major"], minor=device["minor"], mode=mode if mode < 0 else mode & 0o7777,
+        uid=device.get("uid", -1), gid=device.get("gid", -1),
+    )  # fmt: skip

@@ -26,6 +26,10 @@ from pyoci.plan.kernel import (
     MS_UNBINDABLE,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # option -> (attributes set, attributes cleared, superblock flags set, superblock flags cleared)
 ATTRIBUTES: dict[str, tuple[int, int, int, int]] = {
     "ro": (MOUNT_ATTR_RDONLY, 0, MS_RDONLY, 0),
@@ -106,6 +110,11 @@ def known() -> list[str]:
     return sorted(
         {*ATTRIBUTES, *RECURSIVE, *OF_FILESYSTEMS, *PROPAGATION, *BINDS, *LINKS, COPY_UP, "remount"}
     )
+
+
+def is_bind(mount: dict[str, Any]) -> bool:
+    """Whether an entry of `mounts` shows what is elsewhere, rather than a filesystem of its own."""
+    return mount.get("type") == "bind" or not BINDS.keys().isdisjoint(mount.get("options") or ())
 
 
 class Options:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pyoci.plan import steps
-from pyoci.plan.devices import compile_devices
-from pyoci.plan.kernel import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
-from pyoci.plan.mount_options import PROPAGATION
+from pyoci.plan.devices import at_dev, compile_devices
+from pyoci.plan.kernel import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
+from pyoci.plan.mount_options import PROPAGATION, is_bind, parse
 from pyoci.plan.mounts import compile_mount
 
 TYPE_CHECKING = False
@@ -58,7 +58,7 @@ def compile_mounts(
             waiting = []
         plan += compile_mount(
             index,
-            mount,
+            _writable_dev(mount),
             bundle=bundle,
             cgroups=situation.cgroups,
             cgroup_namespace=namespaces.has("cgroup"),
@@ -67,19 +67,44 @@ def compile_mounts(
             warn=situation.warn,
         )
     plan += waiting
-    plan += compile_devices(config, bound=in_user_namespace)
+    plan += compile_devices(config, situation, bound=in_user_namespace)
     return plan
+
+
+def _writable_dev(mount: dict[str, Any]) -> dict[str, Any]:
+    """A /dev that is to be read-only has to wait for that until its nodes are made."""
+    if _is_readonly_dev(mount):
+        return {**mount, "options": [option for option in mount["options"] if option != "ro"]}
+    return mount
+
+
+def _is_readonly_dev(mount: dict[str, Any]) -> bool:
+    if not at_dev(mount) or is_bind(mount):
+        return False
+    return bool(parse(mount.get("options") or []).set & MOUNT_ATTR_RDONLY)
 
 
 def compile_cover(config: dict[str, Any]) -> list[Step]:
     """What hides or freezes parts of the finished tree."""
     linux = config.get("linux") or {}
     plan = [
+        steps.remount(
+            f"/mounts/{index}/options",
+            target="/dev",
+            superblock=0,
+            set=MOUNT_ATTR_RDONLY,
+            clear=0,
+            options=[],
+        )
+        for index, mount in enumerate(config.get("mounts") or ())
+        if _is_readonly_dev(mount)
+    ]
+    plan += [
         steps.readonly_path(f"/linux/readonlyPaths/{index}", path=path)
         for index, path in enumerate(linux.get("readonlyPaths") or ())
     ]
-    plan += [
-        steps.mask_path(f"/linux/maskedPaths/{index}", path=path)
+    plan += [  # without a slash at the end, for which the kernel would follow a link
+        steps.mask_path(f"/linux/maskedPaths/{index}", path=path.rstrip("/") or "/")
         for index, path in enumerate(linux.get("maskedPaths") or ())
     ]
     return plan

@@ -27,7 +27,7 @@ class Situation:
     """The one argument through which the host's facts and the caller's wishes reach the compilers."""
 
     __slots__ = (
-        "bounding", "cgroups", "container_id", "filter", "filter_flags", "gated",
+        "bounding", "cgroups", "container_id", "filter", "filter_flags", "gated", "kcore",
         "keyring", "last_capability", "pivot", "preserve", "privileged", "set_groups", "warnings",
     )  # fmt: skip
 
@@ -35,6 +35,7 @@ class Situation:
         self.container_id = container_id
         self.gated = True  # wait at a socket for `start`; else for the runtime itself
         self.pivot = True
+        self.kcore = False  # the kernel has a /proc/kcore
         self.keyring = True
         self.preserve = 0  # descriptors kept from 3 up, LISTEN_FDS included
         self.privileged = True  # the runtime is root in the initial user namespace

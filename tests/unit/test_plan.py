@@ -407,6 +407,49 @@ def arguments(plan: compile.Plan, op: str) -> list[dict]:
     return [dict(zip(TABLE[op][2], step.args, strict=True)) for step in plan.steps if step.op == op]
 
 
+def test_devices_of_a_user_namespace_are_bound() -> None:
+    entries = [
+        {"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "fileMode": 0o20640, "uid": 5},
+        {"path": "/dev/p", "type": "p"},
+        {"path": "/dev/null", "type": "u", "major": 1, "minor": 3},
+    ]
+    config = changed(linux__devices=entries)
+    assert "bind_device" not in ops(plan_of(config))
+    config["linux"]["namespaces"].append({"type": "user"})
+    plan = plan_of(config)
+    bound = arguments(plan, "bind_device")
+    assert [one["path"] for one in bound[-2:]] == ["/dev/x", "/dev/null"]
+    assert (bound[-2]["mode"], bound[-2]["uid"], bound[-2]["gid"]) == (0o640, 5, -1)
+    assert len(bound) == 7, "the default ones too, but for the one that is asked for"
+    assert [one["path"] for one in arguments(plan, "make_device")] == ["/dev/p"]
+
+
+@pytest.mark.parametrize("kcore", [False, True])
+def test_the_link_to_the_kernels_memory(kcore: bool) -> None:
+    situation = Situation()
+    situation.kcore = kcore
+    links = [link["path"] for link in arguments(plan_of(BASE, situation), "make_symlink")]
+    assert ("/dev/core" in links) == kcore
+
+
+@pytest.mark.parametrize(
+    ("options", "readonly"), [(["ro"], True), (["rw", "ro"], True), (["ro", "rw"], False), ([], False)]
+)
+def test_a_read_only_dev_becomes_so_when_it_is_filled(options: list[str], readonly: bool) -> None:
+    mount = {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": options}
+    plan = plan_of(changed(mounts=[mount]))
+    assert not arguments(plan, "mount_filesystem")[0]["attrs"] & kernel.MOUNT_ATTR_RDONLY
+    assert [one["target"] for one in arguments(plan, "remount")] == ["/dev"] * readonly
+    if readonly:
+        names = ops(plan)
+        assert names.index("remount") > len(names) - 1 - names[::-1].index("make_symlink")
+
+
+def test_a_mask_ends_in_no_slash() -> None:
+    plan = plan_of(changed(linux__maskedPaths=["/a//", "/b", "/"]))
+    assert [one["path"] for one in arguments(plan, "mask_path")] == ["/a", "/b", "/"]
+
+
 @pytest.mark.parametrize("value", ["", *mount_options.PROPAGATION])
 def test_only_a_shared_root_leaves_the_hosts_mounts_shared(value: str) -> None:
     plan = plan_of(changed(linux__rootfsPropagation=value))
