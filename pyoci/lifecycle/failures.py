@@ -307,9 +307,7 @@ def _links(plan: Plan, step: Step, said: str) -> str:
 
 def _busy(plan: Plan, step: Step, said: str) -> str:
     if said.endswith("changed meanwhile"):
-        return (
-            "somebody else renames what is in the root filesystem or in a volume"
-        )
+        return "somebody else renames what is in the root filesystem or in a volume"
     return "it is mounted elsewhere with other options" if step.op == "mount_filesystem" else ""
 
 

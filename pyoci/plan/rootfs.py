@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyoci.plan import steps
 from pyoci.plan.devices import at_dev, compile_devices
 from pyoci.plan.kernel import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
-from pyoci.plan.mount_options import PROPAGATION, is_bind, parse
+from pyoci.plan.mount_options import LINKS, PROPAGATION, is_bind, parse
 from pyoci.plan.mounts import compile_mount
 
 TYPE_CHECKING = False
@@ -66,9 +66,22 @@ def compile_mounts(
             descriptors=descriptors if opened_outside else None,
             warn=situation.warn,
         )
+        if opened_outside and _is_private_by_the_root(config, mount):
+            # The clone of the runtime's own mount has been made a slave, where another would be private.
+            propagation, target = MS_PRIVATE | MS_REC, mount["destination"]
+            plan.append(steps.mount_propagation("/linux/rootfsPropagation", target=target, flags=propagation))
     plan += waiting
     plan += compile_devices(config, situation, bound=in_user_namespace)
     return plan
+
+
+def _is_private_by_the_root(config: dict[str, Any], mount: dict[str, Any]) -> bool:
+    """Whether it's a bind mount whose propagation only rootfsPropagation has a word on: none."""
+    value = PROPAGATION.get((config.get("linux") or {}).get("rootfsPropagation") or "slave", 0)
+    own = PROPAGATION.keys() | LINKS.keys()
+    return (
+        not value & (MS_SLAVE | MS_SHARED) and is_bind(mount) and own.isdisjoint(mount.get("options") or ())
+    )
 
 
 def _writable_dev(mount: dict[str, Any]) -> dict[str, Any]:

@@ -181,6 +181,28 @@ def test_propagation(runtime: Runtime, bundle: Bundle, shared: Path, propagation
     assert tuple(seen_outside) == outward
 
 
+@pytest.mark.parametrize("propagation", PROPAGATION)
+def test_propagation_in_a_user_namespace(
+    runtime: Runtime, bundle: Bundle, shared: Path, propagation: str
+) -> None:
+    """The same inward; and nothing outward, which the kernel lets no other user namespace have."""
+    if propagation:
+        bundle.config["linux"]["rootfsPropagation"] = propagation
+    for place in ("volume", "explicit"):
+        options = ["rbind", *(["rslave"] if place == "explicit" else [])]
+        entry = {"destination": f"/{place}", "type": "bind", "source": str(shared), "options": options}
+        bundle.config["mounts"].append(entry)
+        (bundle.rootfs / place).mkdir()
+    pid = start(runtime, bundle.in_user_namespace())
+    mount("-t", "tmpfs", "tmpfs", shared / "from-host")
+    found = mount_points(pid)
+    subprocess.run(["umount", shared / "from-host"], check=True)
+    runtime.ok("delete", "--force", "one")
+    assert ("/volume/from-host" in found) == bool(PROPAGATION[propagation][1])
+    assert ("/explicit/from-host" in found) == (propagation != "runbindable")
+    assert found["/"].startswith(PROPAGATION[propagation][0])
+
+
 @pytest.mark.parametrize("propagation", ["rshared", "rslave", "rprivate", "runbindable"])
 def test_a_mounts_own_propagation_stays(
     runtime: Runtime, bundle: Bundle, shared: Path, propagation: str

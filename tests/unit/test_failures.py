@@ -101,6 +101,18 @@ def test_the_code_is_the_errno_s(number: int, code: str) -> None:
     assert (error.code, error.errno) == (code, number)
 
 
+def test_what_changes_while_it_is_mounted_on_has_somebody_who_changes_it() -> None:
+    for step in (filesystem(), bind(), steps.mask_path("/linux/maskedPaths/0", path="/x")):
+        error = failures.failed_step(
+            plan_of(step), report(0, errno.EBUSY, "move_mount: /x changed meanwhile"), 0
+        )
+        assert error.hint.startswith("somebody else renames")
+    assert failures.failed_step(plan_of(filesystem()), report(0, errno.EBUSY, "fsmount"), 0).hint.startswith(
+        "it is mounted elsewhere"
+    )
+    assert not failures.failed_step(plan_of(bind()), report(0, errno.EBUSY, "move_mount"), 0).hint
+
+
 IN_USER_NAMESPACE = [
     steps.wait_runtime("/linux/uidMappings", reason="join"),
     steps.join_namespace("/linux/namespaces/0/path", fd="namespace:user", kind=0x10000000),
