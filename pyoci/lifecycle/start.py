@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from pyoci.lifecycle.settings import Settings
 
+ENDING_SECONDS = 5.0
+
 
 def start(settings: Settings, container_id: str) -> None:
     """runtime.md#start: the program runs when this returns."""
@@ -50,6 +52,8 @@ def _connect(container: store.Container, settings: Settings) -> executor.Init:
     try:
         connection = channel.connect(f"{container.path}/start", stream=False)
     except OSError as error:
+        if _has_ended(container):
+            raise _wrong_state(container.id, "stopped") from None
         raise Error(
             f"nobody waits for the start of container {container.id}: "
             + os.strerror(error.errno or 0).lower(),
@@ -61,6 +65,18 @@ def _connect(container: store.Container, settings: Settings) -> executor.Init:
     init = executor.Init(plan, connection, settings.warn)
     init.pid = container.state["pid"]
     return init
+
+
+def _has_ended(container: store.Container) -> bool:
+    """Whether the process is gone, or soon is: one that was killed closes its files before it's a zombie."""
+    try:
+        pidfd = os.pidfd_open(container.state["pid"])
+    except ProcessLookupError:
+        return True
+    try:
+        return not container.alive() or channel.wait_readable(pidfd, ENDING_SECONDS)
+    finally:
+        os.close(pidfd)
 
 
 def _recalled_steps(container: store.Container) -> list[Step]:
