@@ -29,7 +29,7 @@ def start(settings: Settings, container_id: str) -> None:
             raise _wrong_state(container_id, status)
         init = _connect(container, settings)
         try:
-            begin(container, init, lambda: init.control.send(b"start"), settings.warn)
+            begin(container, init, lambda: _say_start(container, init), settings.warn)
         finally:
             init.close()
         os.unlink("start", dir_fd=container.descriptor)
@@ -65,6 +65,15 @@ def _connect(container: store.Container, settings: Settings) -> executor.Init:
     init = executor.Init(plan, connection, settings.warn)
     init.pid = container.state["pid"]
     return init
+
+
+def _say_start(container: store.Container, init: executor.Init) -> None:
+    try:
+        init.control.send(b"start")
+    except Error:
+        if _has_ended(container):
+            raise _wrong_state(container.id, "stopped") from None
+        raise
 
 
 def _has_ended(container: store.Container) -> bool:
