@@ -37,6 +37,13 @@
 #ifndef SYS_open_tree
 #define SYS_open_tree 428
 #endif
+#ifndef SYS_mount_setattr
+#define SYS_mount_setattr 442
+#endif
+#ifndef AT_RECURSIVE
+#define AT_RECURSIVE 0x8000
+#endif
+#define ATTR_IDMAP 0x100000ULL /* MOUNT_ATTR_IDMAP */
 #define PIDFD 0x1000ULL
 #define INTO_CGROUP 0x200000000ULL
 #define SHARE_MEMORY (0x100ULL | 0x4000ULL) /* CLONE_VM | CLONE_VFORK */
@@ -212,6 +219,17 @@ int shim_open_tree(int directory, const char *path, unsigned flags)
 {
     long fd = syscall(SYS_open_tree, directory, path, flags);
     return fd < 0 ? -errno : (int)fd;
+}
+
+int shim_change_mount(int mount, int recursive, uint64_t propagation, int idmap)
+{
+    struct { uint64_t set, clear, propagation, user_namespace; } change = {
+        .set = idmap >= 0 ? ATTR_IDMAP : 0,
+        .propagation = propagation,
+        .user_namespace = idmap >= 0 ? (uint64_t)idmap : 0,
+    };
+    int flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+    return syscall(SYS_mount_setattr, mount, "", flags, &change, sizeof change) < 0 ? -errno : 0;
 }
 
 int shim_prctl(int option, unsigned long value)

@@ -26,6 +26,9 @@ int shim_open_beneath(int root, const char *path, int flags, int mode, uint64_t 
 /* open_tree(2): a detached copy of the mounts at `path` if flags has OPEN_TREE_CLONE. */
 int shim_open_tree(int directory, const char *path, unsigned flags);
 
+/* mount_setattr(2) on a descriptor of a mount: `idmap` is a user namespace for MOUNT_ATTR_IDMAP, or -1. */
+int shim_change_mount(int mount, int recursive, uint64_t propagation, int idmap);
+
 /* prctl(2) with one number. */
 int shim_prctl(int option, unsigned long value);
 

@@ -66,12 +66,32 @@ def _is_cpu_list(text: str) -> bool:
     return True
 
 
-def check_idmapped_mount(mount: dict[str, Any], place: str, findings: Findings) -> None:
+def check_idmapped_mount(mount: dict[str, Any], place: str, user_namespace: bool, findings: Findings) -> None:
+    """What config.md says of a mount's mappings, and of the options idmap and ridmap."""
     for name, other in (("uidMappings", "gidMappings"), ("gidMappings", "uidMappings")):
-        if name in mount:
+        if mount.get(name):
             _mappings(mount[name], f"{place}/{name}", findings)
-        else:
+        elif mount.get(other):
             findings.refuse(f"{place}/{name}", f"nothing was found beside {other}; both would do")
+    mapped = bool(mount.get("uidMappings") or mount.get("gidMappings"))
+    asked = f"{place}/uidMappings" if mapped else ""
+    for index, option in enumerate(mount.get("options", ())):
+        name, _, given = option.partition("=")
+        if name not in ("idmap", "ridmap"):
+            continue
+        asked = f"{place}/options/{index}"
+        if given and mapped:
+            findings.refuse(asked, f"{quote(option)} was found beside uidMappings; one of them would do")
+        if not given and not mapped and not user_namespace:
+            findings.refuse(
+                asked,
+                f"{name} was found without mappings or a user namespace; "
+                "uidMappings and gidMappings would do",
+            )
+    options = mount.get("options", ())
+    binds = "bind" in options or "rbind" in options or mount.get("type") == "bind"
+    if asked and (not binds or "remount" in options):
+        findings.refuse(asked, "an idmapped mount was found that isn't a bind mount; a new one would do")
 
 
 def _mappings(mappings: list[dict[str, int]], place: str, findings: Findings) -> None:

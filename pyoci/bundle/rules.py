@@ -63,7 +63,7 @@ def check(config: dict[str, Any]) -> list[str]:
     else:
         findings.refuse("/process", "nothing was found, and a container needs a process")
     _names(config, namespaces, findings)
-    _mounts(config.get("mounts", ()), findings)
+    _mounts(config.get("mounts", ()), namespaces, findings)
     _hooks(config.get("hooks", {}), findings)
     _linux(linux, config, namespaces, findings)
     for other in ("solaris", "windows", "vm", "zos", "freebsd"):
@@ -76,6 +76,13 @@ def check_process(process: dict[str, Any], prefix: str = "") -> list[str]:
     """Check a process as exec --process gives it; prefix goes before every pointer."""
     findings = Findings()
     _process(process, prefix, findings)
+    return findings.result()
+
+
+def check_mounts(mounts: list[dict[str, Any]], linux: dict[str, Any]) -> list[str]:
+    """Check mounts as `mounts add` gives them to a container with this `linux` section."""
+    findings = Findings()
+    _mounts(mounts, {entry["type"]: entry.get("path", "") for entry in linux.get("namespaces", ())}, findings)
     return findings.result()
 
 
@@ -169,7 +176,7 @@ def _capabilities(sets: dict[str, list[str]], prefix: str, findings: Findings) -
         findings.warn(f"{prefix}/ambient", f"{', '.join(idle)} must be permitted and inheritable too")
 
 
-def _mounts(mounts: list[dict[str, Any]], findings: Findings) -> None:
+def _mounts(mounts: list[dict[str, Any]], namespaces: dict[str, str], findings: Findings) -> None:
     for index, mount in enumerate(mounts):
         place = f"/mounts/{index}"
         destination = mount["destination"]
@@ -189,10 +196,10 @@ def _mounts(mounts: list[dict[str, Any]], findings: Findings) -> None:
             findings.refuse(
                 f"{place}/type", "nothing was found; a filesystem, or bind among the options, would do"
             )
-        if not RARE_MOUNT.isdisjoint(mount):
+        if not RARE_MOUNT.isdisjoint(mount) or "idmap" in ",".join(options):
             from pyoci.bundle import rare_rules
 
-            rare_rules.check_idmapped_mount(mount, place, findings)
+            rare_rules.check_idmapped_mount(mount, place, "user" in namespaces, findings)
 
 
 def _hooks(hooks: dict[str, Any], findings: Findings) -> None:

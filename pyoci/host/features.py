@@ -62,7 +62,7 @@ def _linux(seccomp_enabled: bool) -> dict[str, Any]:
         "selinux": {"enabled": True},
         "intelRdt": dict.fromkeys(("enabled", "schemata", "monitoring"), "intelRdt" not in UNSUPPORTED),
         "memoryPolicy": {"modes": sorted(MEMORY_MODES), "flags": sorted(MEMORY_FLAGS)},
-        "mountExtensions": {"idmap": {"enabled": "idmap" not in mount_options.REFUSED}},
+        "mountExtensions": {"idmap": {"enabled": True}},
         "netDevices": {"enabled": "netDevices" not in UNSUPPORTED},
     }
 

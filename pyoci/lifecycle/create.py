@@ -13,7 +13,6 @@ The order, and what undoes it. The state directory comes first: whatever follows
 from __future__ import annotations
 
 import os
-from errno import ENOENT, ENOTDIR
 from time import gmtime, strftime, time_ns
 
 from pyoci.bundle.load import load
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from pyoci.lifecycle.settings import Settings
     from pyoci.plan.plan import Plan
     from pyoci.plan.steps import Step
-
-AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_RECURSIVE, OPEN_TREE_CLONE = -100, 0x100, 0x8000, 1  # open_tree(2)
 
 
 class Making:
@@ -261,8 +258,7 @@ def _spawn(making: Making, gated: bool, trace: Callable[[Step, int], None] | Non
     opened: dict[str, int] = {}
     birth = -1
     try:
-        for name, path in plan.descriptors.items():
-            opened[name] = _open(plan, name, path)
+        open_descriptors(plan, opened, making.bundle.config, making.settings)
         if gated:
             making.listener = channel.listen(f"{making.container.path}/start")
             opened["listener"] = making.listener
@@ -279,7 +275,7 @@ def _spawn(making: Making, gated: bool, trace: Callable[[Step, int], None] | Non
         )
     finally:
         for name, descriptor in opened.items():
-            if name != "listener":
+            if name != "listener" and descriptor >= 0:
                 os.close(descriptor)
         if birth >= 0:
             os.close(birth)
@@ -293,10 +289,18 @@ def _born_inside(cgroup: Manager) -> bool:
     return cgroup.mode == "v2"
 
 
-def _open(plan: Plan, name: str, path: str) -> int:
-    """A namespace's file, or a mount tree copied in our own context."""
-    if name.startswith("tree:"):
-        return _open_tree(plan, name, path)
+def open_descriptors(plan: Plan, opened: dict[str, int], config: dict[str, Any], settings: Settings) -> None:
+    """Add to `opened` what the plan needs open: namespaces, and mount trees copied in our own context."""
+    for name, path in plan.descriptors.items():
+        if not name.startswith("tree:"):
+            opened[name] = _open_namespace(plan, name, path)
+    if len(opened) < len(plan.descriptors):
+        from pyoci.lifecycle import trees
+
+        trees.open_trees(plan, opened, settings.warn)
+
+
+def _open_namespace(plan: Plan, name: str, path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -306,33 +310,6 @@ def _open(plan: Plan, name: str, path: str) -> int:
             pointer=next((s.pointer for s in plan.steps if name in s.args), "/linux/namespaces"),
             errno=error.errno or 0,
         ) from None
-
-
-def _open_tree(plan: Plan, name: str, path: str) -> int:
-    """What a bind mount is to show, as a detached copy; with what is mounted below it if recursive."""
-    from pyoci._shim import lib
-    from pyoci.plan.mount_options import LINKS
-
-    step = next(step for step in plan.steps if step.op == "mount_bind" and step.args[1] == name)
-    recursive, links = step.args[3], step.args[9]
-    flags = OPEN_TREE_CLONE | os.O_CLOEXEC
-    if recursive:
-        flags |= AT_RECURSIVE
-    if isinstance(links, int) and links & LINKS["src-nofollow"]:
-        flags |= AT_SYMLINK_NOFOLLOW
-    result: int = lib.shim_open_tree(AT_FDCWD, os.fsencode(path), flags)
-    if result < 0:
-        from pyoci.lifecycle.failures import no_source
-
-        missing = result in (-ENOENT, -ENOTDIR)
-        raise Error(
-            f"can't bind {path} on {step.args[2]}: open_tree: {os.strerror(-result).lower()}",
-            code="not-found" if missing else "kernel",
-            pointer=f"{step.pointer}/source",
-            errno=-result,
-            hint=no_source(path) if missing else "",
-        )
-    return result
 
 
 def _join(making: Making) -> None:

@@ -11,21 +11,24 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def write(linux: dict[str, Any], pid: int, privileged: bool) -> None:
-    """Map the users and groups of the namespace that `pid` is in; it waits meanwhile."""
+def write(linux: dict[str, Any], pid: int, privileged: bool, prefix: str = "/linux") -> None:
+    """Map the users and groups of the namespace that `pid` is in; it waits meanwhile.
+
+    prefix  the JSON pointer of the object with uidMappings and gidMappings
+    """
     uids, gids = linux.get("uidMappings") or [], linux.get("gidMappings") or []
     if privileged:
-        _put(pid, "uid_map", uids)
-        _put(pid, "gid_map", gids)
+        _put(pid, "uid_map", uids, f"{prefix}/uidMappings")
+        _put(pid, "gid_map", gids, f"{prefix}/gidMappings")
         return
     if _only_self(uids, os.geteuid()) and _only_self(gids, os.getegid()):
         # Who maps only himself must give up setgroups(2) first, user_namespaces(7).
-        _text(pid, "setgroups", "deny", "/linux/gidMappings")
-        _put(pid, "uid_map", uids)
-        _put(pid, "gid_map", gids)
+        _text(pid, "setgroups", "deny", f"{prefix}/gidMappings")
+        _put(pid, "uid_map", uids, f"{prefix}/uidMappings")
+        _put(pid, "gid_map", gids, f"{prefix}/gidMappings")
         return
-    _helper("newuidmap", pid, uids, "/linux/uidMappings")
-    _helper("newgidmap", pid, gids, "/linux/gidMappings")
+    _helper("newuidmap", pid, uids, f"{prefix}/uidMappings")
+    _helper("newgidmap", pid, gids, f"{prefix}/gidMappings")
 
 
 def _only_self(mappings: list[dict[str, Any]], own: int) -> bool:
@@ -36,9 +39,9 @@ def _lines(mappings: list[dict[str, Any]]) -> list[tuple[int, int, int]]:
     return [(entry["containerID"], entry["hostID"], entry["size"]) for entry in mappings]
 
 
-def _put(pid: int, name: str, mappings: list[dict[str, Any]]) -> None:
+def _put(pid: int, name: str, mappings: list[dict[str, Any]], pointer: str) -> None:
     text = "".join(f"{inside} {outside} {size}\n" for inside, outside, size in _lines(mappings))
-    _text(pid, name, text, "/linux/uidMappings" if name == "uid_map" else "/linux/gidMappings")
+    _text(pid, name, text, pointer)
 
 
 def _text(pid: int, name: str, text: str, pointer: str) -> None:

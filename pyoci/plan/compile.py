@@ -66,7 +66,7 @@ def compile_container(config: dict[str, Any], situation: Situation, *, bundle: s
     plan.steps += compile_stage(namespaces, situation.privileged)
     plan.steps += _early(config, namespaces, situation)
     plan.steps += compile_root(config, rootfs)
-    plan.steps += compile_mounts(config, namespaces, situation, bundle, plan.descriptors, _join(namespaces))
+    plan.steps += compile_mounts(config, namespaces, situation, bundle, plan, _join(namespaces))
     # Now, as the root may soon be read-only.
     plan.steps.append(steps.make_directory("/process/cwd", path=process["cwd"], mode=0o755))
     if process.get("terminal"):

@@ -101,14 +101,14 @@ LINKS = {"src-nofollow": 1, "dest-nofollow": 2, "copy-symlink": 4}
 # A tmpfs that begins with what it covers.
 COPY_UP = "tmpcopyup"
 
-# Known options that the compiler can't turn into steps; refused rather than passed to a filesystem.
-REFUSED = ("idmap", "ridmap")
+# Their values are read in plan/idmap.py.
+IDMAP = ("idmap", "ridmap")
 
 
 def known() -> list[str]:
     """Every option the compiler honours, sorted: the features document's `mountOptions`."""
     return sorted(
-        {*ATTRIBUTES, *RECURSIVE, *OF_FILESYSTEMS, *PROPAGATION, *BINDS, *LINKS, COPY_UP, "remount"}
+        {*ATTRIBUTES, *RECURSIVE, *OF_FILESYSTEMS, *PROPAGATION, *BINDS, *LINKS, *IDMAP, COPY_UP, "remount"}
     )
 
 
@@ -174,6 +174,6 @@ def parse(options: list[str]) -> Options:
             result.copy_up = True
         elif option in LINKS:
             result.links |= LINKS[option]
-        else:
+        elif option.partition("=")[0] not in IDMAP:
             result.data.append(option)
     return result

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pyoci.plan.plan import Plan
     from pyoci.plan.situation import CgroupView
     from pyoci.plan.steps import Step
 
@@ -27,30 +28,20 @@ def compile_mount(
     cgroups: CgroupView | None = None,
     cgroup_namespace: bool = False,
     in_user_namespace: bool = False,
-    descriptors: dict[str, str] | None = None,
+    linux: dict[str, Any] | None = None,
+    opened: Plan | None = None,
+    outside: bool = False,
     warn: Callable[[str, str], None] | None = None,
 ) -> list[Step]:
     """One entry of `mounts` as steps. Relative sources are the bundle's.
 
-    Into `descriptors`, where given, goes each bind's name -> source: trees that the runtime must
-    open itself, as the container's user may not reach them. `warn` takes a pointer and a message.
+    Into `opened` go the trees that the runtime must open itself: idmapped ones, as only root of the
+    host may map them; with `outside` all others too, as the container's user may not reach them.
+    `warn` takes a pointer and a message.
     """
     pointer = f"/mounts/{index}"
     target = "/" + mount["destination"].lstrip("/")
     names = list(mount.get("options") or ())
-    for position, name in enumerate(names):
-        if name.partition("=")[0] in mount_options.REFUSED:
-            raise Error(
-                f"the mount option {name} can't be honoured by this version of pyoci",
-                code="not-supported",
-                pointer=f"{pointer}/options/{position}",
-            )
-    if mount.get("uidMappings") or mount.get("gidMappings"):
-        raise Error(
-            "mappings of a mount can't be honoured by this version of pyoci",
-            code="not-supported",
-            pointer=f"{pointer}/uidMappings",
-        )
     options = mount_options.parse(names)
     kind = mount.get("type") or ("bind" if options.bind else "none")
     binds = options.bind or kind == "bind"
@@ -66,7 +57,10 @@ def compile_mount(
     if options.remount:
         plan = _remount(pointer, target, options, binds)
     elif binds:
-        plan = [_bind(index, pointer, mount, target, options, bundle, descriptors)]
+        tree = f"tree:{index}" if opened is not None and (outside or _is_idmapped(mount)) else ""
+        plan = [_bind(pointer, mount, target, options, bundle, tree)]
+        if opened is not None and tree:
+            _open_outside(tree, plan[0], mount, linux or {}, opened)
     else:
         options.flatten()
         if kind == "cgroup" and cgroups is not None:
@@ -149,13 +143,12 @@ def _remount(pointer: str, target: str, options: mount_options.Options, bind: bo
 
 
 def _bind(
-    index: int,
     pointer: str,
     mount: dict[str, Any],
     target: str,
     options: mount_options.Options,
     bundle: str,
-    descriptors: dict[str, str] | None,
+    tree: str,
 ) -> Step:
     source = mount.get("source")
     if not source:
@@ -167,15 +160,26 @@ def _bind(
         )
     if not source.startswith("/"):
         source = f"{bundle}/{source}"
-    tree = ""
-    if descriptors is not None and not options.links & mount_options.LINKS["copy-symlink"]:
-        tree = f"tree:{index}"
-        descriptors[tree] = source
     return steps.mount_bind(
         pointer, source=source, tree=tree, target=target, recursive=int(options.recursive),
         set=options.set, clear=options.clear, rset=options.rset, rclear=options.rclear,
         propagation=_first(options.propagation), flags=options.links,
     )  # fmt: skip
+
+
+def _is_idmapped(mount: dict[str, Any]) -> bool:
+    return bool(mount.get("uidMappings")) or "idmap" in ",".join(mount.get("options") or ())
+
+
+def _open_outside(tree: str, bind: Step, mount: dict[str, Any], linux: dict[str, Any], opened: Plan) -> None:
+    """Note a tree that the runtime is to open for a bind, and to map if that is asked for."""
+    opened.descriptors[tree] = str(bind.args[0])
+    if _is_idmapped(mount):
+        from pyoci.plan.idmap import compile_idmap
+
+        idmap = compile_idmap(mount, bind.pointer, linux)
+        if idmap:
+            opened.idmaps[tree] = idmap
 
 
 def _cgroup(

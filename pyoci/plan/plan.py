@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyoci.plan.idmap import Idmap
     from pyoci.plan.steps import Step
 
 
@@ -12,14 +13,16 @@ class Plan:
 
     staged       the first process only prepares, and clones the one that does the rest
     descriptors  name -> host path: namespaces to open, mount trees to open for a user namespace
+    idmaps       name of a mount tree -> how the runtime is to map its owners
     """
 
-    __slots__ = ("descriptors", "staged", "steps")
+    __slots__ = ("descriptors", "idmaps", "staged", "steps")
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.staged = False
         self.descriptors: dict[str, str] = {}
+        self.idmaps: dict[str, Idmap] = {}
 
     def pointer(self, index: int) -> str:
         return self.steps[index].pointer if 0 <= index < len(self.steps) else ""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.plan.namespaces import Namespaces
+    from pyoci.plan.plan import Plan
     from pyoci.plan.situation import Situation
     from pyoci.plan.steps import Step
 
@@ -40,7 +41,7 @@ def compile_mounts(
     namespaces: Namespaces,
     situation: Situation,
     bundle: str,
-    descriptors: dict[str, str],
+    opened: Plan,
     join: list[Step],
 ) -> list[Step]:
     """Every mount in its order, and `join` (the wait for the cgroup, and its namespace) at the last
@@ -50,7 +51,7 @@ def compile_mounts(
     in_user_namespace = namespaces.has("user")
     # Root of the host may reach sources that the container's user can't; anyone else has no right
     # to copy mounts before he is in a user namespace of his own (open_tree(2), EPERM).
-    opened_outside = in_user_namespace and situation.privileged
+    outside = in_user_namespace and situation.privileged
     waiting = list(join)
     for index, mount in enumerate(config.get("mounts") or ()):
         if waiting and mount.get("type") in ("cgroup", "cgroup2"):
@@ -63,10 +64,12 @@ def compile_mounts(
             cgroups=situation.cgroups,
             cgroup_namespace=namespaces.has("cgroup"),
             in_user_namespace=in_user_namespace,
-            descriptors=descriptors if opened_outside else None,
+            linux=config.get("linux") or {},
+            opened=opened,
+            outside=outside,
             warn=situation.warn,
         )
-        if opened_outside and _is_private_by_the_root(config, mount):
+        if outside and _is_private_by_the_root(config, mount):
             # The clone of the runtime's own mount has been made a slave, where another would be private.
             propagation, target = MS_PRIVATE | MS_REC, mount["destination"]
             plan.append(steps.mount_propagation("/linux/rootfsPropagation", target=target, flags=propagation))

@@ -64,7 +64,6 @@ def test_mount_options_are_honoured_and_never_data() -> None:
     assert len(DOCUMENT["mountOptions"]) > 60
     for name in DOCUMENT["mountOptions"]:
         assert not mount_options.parse([name]).data
-        assert name not in mount_options.REFUSED
 
 
 def test_what_it_denies_is_refused_and_what_it_claims_is_not() -> None:
@@ -109,10 +108,10 @@ def test_supported_flags_are_the_kernel_s() -> None:
 
 @pytest.mark.skipif(shutil.which("runc") is None, reason="runc is not installed")
 def test_it_claims_all_that_an_older_runc_does() -> None:
-    """But for options that are refused, and two that go to the filesystem, whose they are."""
+    """But for two options that go to the filesystem, whose they are."""
     theirs = json.loads(subprocess.run(["runc", "features"], check=True, capture_output=True).stdout)
     missing = set(theirs["mountOptions"]) - set(DOCUMENT["mountOptions"])
-    assert missing <= {*mount_options.REFUSED, "acl", "noacl"}
+    assert missing <= {"acl", "noacl"}
     assert set(theirs["hooks"]) <= set(DOCUMENT["hooks"])
     for key in ("namespaces", "capabilities"):
         assert set(theirs["linux"][key]) <= set(LINUX[key])
