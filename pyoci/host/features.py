@@ -10,7 +10,7 @@ from pyoci.bundle.rules import HOOKS
 from pyoci.errors import Error
 from pyoci.host import seccomp
 from pyoci.host.seccomp_profile import ACTIONS, ARCHITECTURES, OPERATORS
-from pyoci.plan import mount_options
+from pyoci.plan import labels, mount_options
 from pyoci.plan.capabilities import NAMES
 from pyoci.plan.compile import UNSUPPORTED
 from pyoci.plan.kernel import NAMESPACES
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 OLDEST_SPEC_VERSION = "1.0.0"
 
-# Annotations of config.json that change what is done with the host: none so far.
-UNSAFE_ANNOTATIONS: tuple[str, ...] = ()
+# Annotations of config.json that change what is done, so that not everybody may be let give them.
+UNSAFE_ANNOTATIONS = (labels.ANNOTATION,)
 
 _SET_MODE_FILTER = 1  # seccomp(2)
 

@@ -168,6 +168,8 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
             situation.bounding = privileges.bounding_set()
     if any(mount.get("type") == "cgroup" for mount in config.get("mounts") or ()):
         situation.cgroups = _cgroup_view(where, making.cgroup)
+    if linux.get("mountLabel"):
+        _check_selinux()
     if linux.get("seccomp"):
         compile_filter(linux["seccomp"], settings, situation)
     making.plan = compiler.compile_container(
@@ -175,6 +177,18 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
     )
     for warning in situation.warnings:
         settings.warn(warning)
+
+
+def _check_selinux() -> None:
+    from pyoci.host import selinux
+
+    if not selinux.enabled():
+        raise Error(
+            "the mounts are to have a label of SELinux's, which is off in this kernel",
+            code="not-supported",
+            pointer="/linux/mountLabel",
+            hint="remove the property",
+        )
 
 
 def compile_filter(section: dict[str, Any], settings: Settings, situation: Situation) -> None:

@@ -295,8 +295,9 @@ def _no_label(plan: Plan, step: Step, said: str) -> str:
 
 
 def _no_selinux(plan: Plan, step: Step, said: str) -> str:
-    with open("/proc/filesystems") as file:
-        return "" if "selinuxfs" in file.read() else "SELinux is off in this kernel: remove the property"
+    from pyoci.host import selinux
+
+    return "" if selinux.enabled() else "SELinux is off in this kernel: remove the property"
 
 
 def _links(plan: Plan, step: Step, said: str) -> str:

@@ -36,7 +36,7 @@ START = "start"
 EARLY_HOOKS = ("prestart", "createRuntime", "createContainer")
 
 # Properties that this version can't honour yet: an error is better than a container without them.
-UNSUPPORTED = ("intelRdt", "netDevices", "mountLabel")
+UNSUPPORTED = ("intelRdt", "netDevices")
 
 
 def compile_container(config: dict[str, Any], situation: Situation, *, bundle: str, rootfs: str) -> Plan:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pyoci.plan.labels import MountLabel
     from pyoci.plan.plan import Plan
     from pyoci.plan.situation import CgroupView
     from pyoci.plan.steps import Step
@@ -31,6 +32,7 @@ def compile_mount(
     linux: dict[str, Any] | None = None,
     opened: Plan | None = None,
     outside: bool = False,
+    label: MountLabel | None = None,
     warn: Callable[[str, str], None] | None = None,
 ) -> list[Step]:
     """One entry of `mounts` as steps. Relative sources are the bundle's.
@@ -64,10 +66,14 @@ def compile_mount(
     else:
         options.flatten()
         if kind == "cgroup" and cgroups is not None:
-            plan = _cgroup(pointer, target, options, cgroups, cgroup_namespace)
+            plan = _cgroup(pointer, target, options, cgroups, cgroup_namespace, label)
         else:
+            if label:
+                label.add(kind, options)
             fallback = "/sys" if kind == "sysfs" and in_user_namespace else ""
             plan = [_filesystem(pointer, kind, mount.get("source") or kind, target, options, fallback)]
+            if label and kind == "mqueue":  # it takes no such option, but its root takes a label
+                plan.append(steps.label_path("/linux/mountLabel", path=target, value=label.value))
     for flags in options.propagation[1:]:
         plan.append(steps.mount_propagation(pointer, target=target, flags=flags))
     return plan
@@ -188,6 +194,7 @@ def _cgroup(
     options: mount_options.Options,
     cgroups: CgroupView,
     namespace: bool,
+    label: MountLabel | None,
 ) -> list[Step]:
     """A mount of type cgroup: what it means depends on the host's layout (config-linux.md)."""
     if cgroups.unified:
@@ -198,6 +205,8 @@ def _cgroup(
     holder = mount_options.parse(["mode=755"])
     holder.set = options.set & ~MOUNT_ATTR_RDONLY
     holder.propagation = options.propagation
+    if label:
+        label.add("tmpfs", holder)
     plan = [_filesystem(pointer, "tmpfs", "tmpfs", target, holder)]
     for name in cgroups.v1:
         place = f"{target}/{name.removeprefix('name=')}"

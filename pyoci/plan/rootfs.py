@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.plan.labels import MountLabel
     from pyoci.plan.namespaces import Namespaces
     from pyoci.plan.plan import Plan
     from pyoci.plan.situation import Situation
@@ -53,6 +54,7 @@ def compile_mounts(
     # to copy mounts before he is in a user namespace of his own (open_tree(2), EPERM).
     outside = in_user_namespace and situation.privileged
     waiting = list(join)
+    label = mount_label(config)
     for index, mount in enumerate(config.get("mounts") or ()):
         if waiting and mount.get("type") in ("cgroup", "cgroup2"):
             plan += waiting
@@ -67,6 +69,7 @@ def compile_mounts(
             linux=config.get("linux") or {},
             opened=opened,
             outside=outside,
+            label=label,
             warn=situation.warn,
         )
         if outside and _is_private_by_the_root(config, mount):
@@ -98,6 +101,15 @@ def _is_readonly_dev(mount: dict[str, Any]) -> bool:
     if not at_dev(mount) or is_bind(mount):
         return False
     return bool(parse(mount.get("options") or []).set & MOUNT_ATTR_RDONLY)
+
+
+def mount_label(config: dict[str, Any]) -> MountLabel | None:
+    """linux.mountLabel, or None."""
+    if not (config.get("linux") or {}).get("mountLabel"):
+        return None
+    from pyoci.plan.labels import MountLabel
+
+    return MountLabel(config)
 
 
 def compile_cover(config: dict[str, Any]) -> list[Step]:

@@ -439,10 +439,19 @@ def test_a_profile_where_there_is_no_apparmor(runtime: Runtime, bundle: Bundle) 
 
 
 @pytest.mark.skipif("selinuxfs" in Path("/proc/filesystems").read_text(), reason="this kernel has SELinux")
-def test_a_label_where_there_is_no_selinux(runtime: Runtime, bundle: Bundle) -> None:
-    process(selinuxLabel="a:b:c")(bundle)
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        (process(selinuxLabel="a:b:c"), "/process/selinuxLabel"),
+        (linux(mountLabel="a:b:c"), "/linux/mountLabel"),
+    ],
+)
+def test_a_label_where_there_is_no_selinux(
+    runtime: Runtime, bundle: Bundle, change: Change, pointer: str
+) -> None:
+    change(bundle)
     done = runtime.call("run", "--bundle", str(bundle.save()), "one")
-    check(done, "run", "/process/selinuxLabel", ("SELinux is off", "remove the property"))
+    check(done, "run", pointer, ("off in this kernel", "remove the property"))
 
 
 def test_an_engine_gets_the_parts_of_an_error(runtime: Runtime, bundle: Bundle) -> None:
