@@ -126,6 +126,8 @@ int run_bind_device(const struct step_bind_device *args)
     return 0;
 }
 
+enum { REPLACE = 1 };                       /* make_symlink's replace */
+
 int run_make_symlink(const struct step_make_symlink *args)
 {
     static char there[PATH_MAX];
@@ -140,7 +142,7 @@ int run_make_symlink(const struct step_make_symlink *args)
         int same = length == (ssize_t)args->value.length && !memcmp(there, value, (size_t)length);
         if (!args->replace || same)
             error = 0;
-        else
+        else if (args->replace == REPLACE)
             error = unlinkat(parent, name, 0) < 0 || symlinkat(value, parent, name) < 0 ? errno : 0;
     }
     close(parent);

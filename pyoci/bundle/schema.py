@@ -31,6 +31,11 @@ def check_resources(resources: Any, prefix: str = "") -> list[str]:
     return _check(resources, validator.resources, "resources", prefix)
 
 
+def check_mount(mount: Any, prefix: str = "") -> list[str]:
+    """The same for each of what mounts add reads."""
+    return _check(mount, validator.mount, "mount", prefix)
+
+
 def _check(value: Any, check: validator.Check, definition: str, prefix: str) -> list[str]:
     valid, unknown = validator.verdict(check, value)
     if valid and not unknown:

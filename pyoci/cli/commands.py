@@ -97,6 +97,11 @@ COMMANDS: dict[str, tuple[str, str, tuple[Flag, ...]]] = {
             ("quiet", "q", SWITCH, "", "", "print the ids only"),
         ),
     ),
+    "mounts": (
+        "add to a running container what FILE lists as config.json lists mounts, or remove it",
+        "<add|remove> <container-id> <file>",
+        (),
+    ),
     "pause": ("freeze every process of a container", "<container-id>", ()),
     "ps": (
         "list the processes of a container",

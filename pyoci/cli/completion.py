@@ -12,7 +12,8 @@ _SCRIPT = """\
 # bash completion for pyoci, printed by `pyoci help bash`
 _pyoci()
 {
-    local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command= ids index
+    local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+    local command= ids index at position=1
     local -a globals=()
     COMPREPLY=()
     for ((index = 1; index < COMP_CWORD; index++)); do
@@ -27,9 +28,15 @@ _pyoci()
     esac
     case $command:$word in
 %(flags)s
-        :*) COMPREPLY=($(compgen -W "%(commands)s" -- "$word")) ;;
+        :*) COMPREPLY=($(compgen -W "%(commands)s" -- "$word")); return ;;
+        *:-*) return ;;
+    esac
+    for ((at = index + 1; at < COMP_CWORD; at++)); do
+        [[ ${COMP_WORDS[at]} == -* ]] || ((position++))
+    done
+    case $command:$position in
+%(arguments)s
         %(with_id)s)
-            ((index == COMP_CWORD - 1)) || [[ $previous == -* ]] || return
             ids=$("${COMP_WORDS[0]}" "${globals[@]}" list --quiet 2>/dev/null)
             COMPREPLY=($(compgen -W "$ids" -- "$word")) ;;
     esac
@@ -47,17 +54,34 @@ def bash() -> str:
             _value(name, flag) for name, flags in tables.items() for flag in flags if flag[2] != SWITCH
         ),
         "flags": "\n".join(
-            f'        {name}:-*) COMPREPLY=($(compgen -W "{_names(flags)}" -- "$word")) ;;'
+            f'        {name}:-*) COMPREPLY=($(compgen -W "{_names(flags)}" -- "$word")); return ;;'
             for name, flags in tables.items()
         ),
         "commands": " ".join([*COMMANDS, "help"]),
-        "with_id": "|".join(f"{name}:*" for name in COMMANDS if _takes_container(name)),
+        "arguments": "\n".join(line for name in COMMANDS for line in _arguments(name)),
+        "with_id": "|".join(f"{name}:{at}" for name in COMMANDS for at in _containers(name)),
     }
 
 
-def _takes_container(command: str) -> bool:
-    """Whether its argument is a container that exists already."""
-    return "<container-id>" in COMMANDS[command][1] and command not in ("create", "run")
+def _containers(command: str) -> list[int]:
+    """At which position, from 1, its arguments have a container that exists already."""
+    if command in ("create", "run"):
+        return []
+    return [at for at, word in enumerate(COMMANDS[command][1].split(), 1) if word == "<container-id>"]
+
+
+def _arguments(command: str) -> list[str]:
+    """What completes those of its arguments that are one of several words, or a file."""
+    lines = []
+    for at, word in enumerate(COMMANDS[command][1].split(), 1):
+        if "|" in word:
+            words = f'-W "{word.strip("<>").replace("|", " ")}"'
+        elif word == "<file>":
+            words = "-f"
+        else:
+            continue
+        lines.append(f'        {command}:{at}) COMPREPLY=($(compgen {words} -- "$word")) ;;')
+    return lines
 
 
 def _names(flags: tuple[Flag, ...]) -> str:

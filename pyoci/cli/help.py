@@ -17,6 +17,7 @@ EXAMPLES = {
     "exec": "pyoci exec -t -e TERM=linux web sh -c 'ps; id'",
     "kill": "pyoci kill web KILL",
     "list": "pyoci --root /run/user/1000/pyoci list --format json",
+    "mounts": "pyoci mounts add web more-mounts.json",
     "ps": "pyoci ps web -o pid,args",
     "run": "pyoci run --bundle /srv/web web",
     "explain": "pyoci explain --bundle /srv/web",

@@ -167,7 +167,7 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
         if not any(entry["type"] == "user" for entry in linux.get("namespaces") or ()):
             situation.bounding = privileges.bounding_set()
     if any(mount.get("type") == "cgroup" for mount in config.get("mounts") or ()):
-        situation.cgroups = _cgroup_view(where, making.cgroup)
+        situation.cgroups = cgroup_view(where, making.cgroup)
     if linux.get("mountLabel"):
         _check_selinux()
     if linux.get("seccomp"):
@@ -223,7 +223,7 @@ def _resources(config: dict[str, Any]) -> dict[str, Any]:
     return resources
 
 
-def _cgroup_view(where: layout.Layout, cgroup: Manager) -> CgroupView:
+def cgroup_view(where: layout.Layout, cgroup: Manager) -> CgroupView:
     """Where a cgroup mount's sources are: the container's own cgroups, or ours if it has none."""
     paths = cgroup.paths()
     for hierarchy in where.hierarchies:

@@ -124,6 +124,7 @@ _PARTS = {
         ("the source is", "/destination"),
         ("the target", "/destination"),
     ),
+    "unmount": (("", "/destination"),),
     "remount": (
         ("fspick", "/destination"),
         ("open", "/destination"),
@@ -355,6 +356,8 @@ _HINTS: dict[tuple[str, int], str | Callable[[Plan, Step, str], str]] = {
     ("tree_attributes", ENOSYS): "recursive options need Linux 5.12",
     ("mount_bind", ENOSYS): "recursive options need Linux 5.12",
     ("mount_bind", ELOOP): _links,
+    ("unmount", EINVAL): "nothing that can be unmounted is mounted there",
+    ("unmount", ENOENT): "nothing that can be unmounted is mounted there",
     ("remount", EINVAL): "remount changes what is mounted there already",
     ("make_device", EPERM): "the kernel lets nobody make devices in a user namespace: bind the host's",
     ("bind_device", ENOENT): "in a user namespace a device is the host's own of the same path: make it there",

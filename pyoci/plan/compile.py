@@ -217,20 +217,27 @@ def compile_exec(
     return plan
 
 
+def compile_entry(pointer: str, *, kinds: int, user: bool) -> list[Step]:
+    """From the runtime's namespaces into those of the process named `process`, as its root."""
+    return [
+        steps.die_with_parent("", signal=SIGKILL),
+        steps.join_process(pointer, pidfd="process", kinds=kinds),
+        steps.clone(pointer, flags=0),
+        steps.die_with_parent("", signal=SIGKILL),
+        *([steps.user(pointer, uid=0, gid=0), steps.die_with_parent("", signal=SIGKILL)] if user else []),
+    ]
+
+
 def compile_hook(
     hook: dict[str, Any], pointer: str, *, kinds: int, user: bool, environment: list[str]
 ) -> Plan:
     """The plan of a hook; with `kinds`, inside the namespaces of the process named `process`."""
     plan = Plan()
     add = plan.steps.append
-    add(steps.die_with_parent("", signal=SIGKILL))
     if kinds:
         plan.staged = True
-        add(steps.join_process(pointer, pidfd="process", kinds=kinds))
-        add(steps.clone(pointer, flags=0))
-        add(steps.die_with_parent("", signal=SIGKILL))
-    if user:
-        add(steps.user(pointer, uid=0, gid=0))
+        plan.steps += compile_entry(pointer, kinds=kinds, user=user)
+    else:
         add(steps.die_with_parent("", signal=SIGKILL))
     add(steps.close_descriptors(pointer, first=3))
     argv = hook.get("args") or [hook["path"]]

@@ -1,4 +1,4 @@
-"""What the executor does to mounts that are there: labels them."""
+"""What the executor does to mounts that are there: labels them, and takes them away."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import executor_driver as driver
-from executor_driver import begin, failure_of, make_rootfs, shell, step
+from executor_driver import begin, failure_of, make_rootfs, mountinfo, proc, shell, step
 
 LABEL = "system_u:object_r:container_file_t:s0:c1,c2"
+DETACH = 2  # MNT_DETACH
 
 
 @pytest.fixture
@@ -49,3 +50,40 @@ def test_a_context_reaches_the_kernel_whole(rootfs: Path, tmp_path: Path) -> Non
     with driver.running([*begin(rootfs), mount], wrapper=wrapper, stderr=subprocess.DEVNULL) as run:
         run.expect(driver.FAILED)
     assert f'"mode=711,context=\\"{LABEL}\\""' in trace.read_text()
+
+
+@pytest.mark.parametrize("where", ["/tmp", "/etc/one"])
+def test_unmounting(rootfs: Path, tmp_path: Path, where: str) -> None:
+    """A directory with what is below it, or a file."""
+    source = tmp_path / "file"
+    source.touch()
+    (rootfs / "tmp/up").symlink_to("..")
+    if where == "/tmp":
+        mount = step("mount_filesystem", type="tmpfs", source="tmpfs", target="/tmp")
+        below = [step("mount_filesystem", type="tmpfs", source="tmpfs", target="/tmp/below")]
+    else:
+        mount, below = step("mount_bind", source=str(source), target=where), []
+    assert where in mountinfo(rootfs, mount, *below)
+    gone = step("unmount", target=f"/tmp/up/{where}" if where != "/tmp" else where, flags=DETACH)
+    assert set(mountinfo(rootfs, mount, *below, gone)) == {"/", "/proc"}
+
+
+def test_it_is_busy_without_detaching(rootfs: Path) -> None:
+    mount = step("mount_filesystem", type="tmpfs", source="tmpfs", target="/tmp")
+    assert failure_of([*begin(rootfs), mount, step("unmount", target="/tmp")]) == (
+        "unmount", "EBUSY", "umount2",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["/", "/tmp/..", "/proc/../"])
+def test_the_root_is_never_unmounted(rootfs: Path, target: str) -> None:
+    assert failure_of([*begin(rootfs), proc(), step("unmount", target=target, flags=DETACH)]) == (
+        "unmount", "EINVAL", "it is the container's root",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["/tmp", "/bin/busybox"])
+def test_what_isnt_mounted(rootfs: Path, target: str) -> None:
+    assert failure_of([*begin(rootfs), proc(), step("unmount", target=target, flags=DETACH)]) == (
+        "unmount", "EINVAL", "umount2",
+    )  # fmt: skip

@@ -104,3 +104,12 @@ def test_containers_are_completed_from_the_right_root(complete):
     assert complete("run", "") == []
     assert complete("kill", "web", "") == []
     assert complete.calls() == "--root /r list --quiet\nlist --quiet\n"
+
+
+@needs_bash
+def test_arguments_are_completed_by_their_position(complete):
+    assert complete("mounts", "") == ["add", "remove"]
+    assert complete("mounts", "r") == ["remove"]
+    assert complete("mounts", "add", "") == ["web", "db"]
+    assert complete("mounts", "add", "web", "scr") == ["script"]
+    assert complete("mounts", "add", "web", "script", "") == []
