@@ -249,9 +249,12 @@ def _too_small(plan: Plan, step: Step, said: str) -> str:
 
 
 def _wrong_options(plan: Plan, step: Step, said: str) -> str:
-    return (
-        "pyoci features lists the options that belong to no filesystem" if "nknown parameter" in said else ""
-    )
+    if "nknown parameter" in said:
+        return "pyoci features lists the options that belong to no filesystem"
+    options = step.args[3]
+    assert isinstance(options, list)
+    label = next((option for option in options if "context=" in option), "")
+    return f"SELinux's policy must know {label}" if label else ""
 
 
 def _too_high(step: Step) -> str:
