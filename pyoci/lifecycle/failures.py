@@ -251,9 +251,8 @@ def _too_small(plan: Plan, step: Step, said: str) -> str:
 def _wrong_options(plan: Plan, step: Step, said: str) -> str:
     if "nknown parameter" in said:
         return "pyoci features lists the options that belong to no filesystem"
-    options = step.args[3]
-    assert isinstance(options, list)
-    label = next((option for option in options if "context=" in option), "")
+    options = step.args[3] if step.op == "mount_filesystem" else ()
+    label = next((option for option in options if "context=" in option), "")  # type: ignore[attr-defined]
     return f"SELinux's policy must know {label}" if label else ""
 
 
