@@ -11,7 +11,7 @@
 #include "report.h"
 
 enum { DIRECTORY_MODE = 0755, FILE_MODE = 0644 };
-enum { SOURCE_NOFOLLOW = 1, TARGET_NOFOLLOW = 2, COPY_SYMLINK = 4 };   /* mount_bind's flags */
+enum { SOURCE_NOFOLLOW = 1, TARGET_NOFOLLOW = 2, COPY_SYMLINK = 4, HERE_FIRST = 8 };   /* mount_bind's flags */
 
 /* With COPY_SYMLINK: 1 when the source was a link and is now copied, 0 when it's something else. */
 static int copy_symlink(const char *source, const char *target)
@@ -58,20 +58,27 @@ static int open_target(mode_t type, const char *path, int flags)
     return target;
 }
 
-/* A detached tree of the source, or (`*legacy` then) what it is on a kernel without open_tree. */
+/* A detached tree of the source, or (`*legacy` then) what it is on a kernel without open_tree.
+ *
+ * With HERE_FIRST it's copied from this namespace's own mounts: in a user namespace these have the host's
+ * flags (ro, nosuid ...) locked, and a copy keeps them so, while the flags of the runtime's copy would be
+ * the container's to take away. That one is for what the container's root may not reach, or not copy. */
 static int open_source(const struct step_mount_bind *args, int *legacy)
 {
     const char *path = plan_text(args->source);
     int nofollow = args->flags & SOURCE_NOFOLLOW;
-    if (args->tree >= 0)
+    if (args->tree >= 0 && !(args->flags & HERE_FIRST))
         return (int)args->tree;
     int tree = clone_tree(AT_FDCWD, path, (args->recursive ? AT_RECURSIVE : 0u)
                           | (nofollow ? AT_SYMLINK_NOFOLLOW : 0u));
-    if (tree >= 0 || errno != ENOSYS)
+    if (tree >= 0)
         return tree;
-    *legacy = 1;
-    int source = open(path, O_PATH | O_CLOEXEC | (nofollow ? O_NOFOLLOW : 0));
-    return source < 0 ? fail(errno, "open %s", path) : source;
+    if (errno == ENOSYS) {
+        int source = open(path, O_PATH | O_CLOEXEC | (nofollow ? O_NOFOLLOW : 0));
+        *legacy = source >= 0;
+        tree = source < 0 ? fail(errno, "open %s", path) : source;
+    }
+    return tree < 0 && args->tree >= 0 ? (int)args->tree : tree;
 }
 
 static int change_tree(int mount, const struct step_mount_bind *args)
@@ -110,7 +117,7 @@ int run_mount_bind(const struct step_mount_bind *args)
     }
     /* The runtime's clone is of the host's mount itself, not of this namespace's copy: as its peer it
      * would show there what the container mounts on it. */
-    if (args->tree >= 0 && change_propagation(mount, MS_SLAVE | MS_REC) < 0)
+    if (mount == args->tree && change_propagation(mount, MS_SLAVE | MS_REC) < 0)
         return -1;
     if (change_propagation(mount, args->propagation) < 0)
         return -1;

@@ -161,6 +161,7 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
     situation.kcore = os.path.exists("/proc/kcore")
     situation.keyring = not making.options.no_new_keyring
     situation.privileged = situation.set_groups = privileges.is_host_root()
+    situation.superuser = os.geteuid() == 0
     situation.preserve = making.options.preserve_fds
     if config["process"].get("capabilities"):
         situation.last_capability = privileges.last_capability()

@@ -17,6 +17,7 @@ from pyoci.lifecycle import init as executor
 from pyoci.plan import steps
 from pyoci.plan.kernel import NAMESPACES, SIGKILL
 from pyoci.plan.mount_options import LINKS
+from pyoci.plan.mounts import HERE_FIRST
 from pyoci.plan.plan import Plan
 
 TYPE_CHECKING = False
@@ -32,7 +33,8 @@ AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_RECURSIVE, OPEN_TREE_CLONE = -100, 0x100, 0x80
 def open_trees(plan: Plan, opened: dict[str, int], warn: Callable[[str], None]) -> None:
     """Add the plan's trees to `opened`, which holds its namespaces already; all are the caller's to close.
 
-    -1 stands for a symbolic link that is to be copied: it has no tree.
+    -1 stands for what has no tree: a symbolic link that is to be copied, or what only the container's own
+    process may copy.
     """
     namespaces = _Namespaces(opened, warn)
     try:
@@ -60,6 +62,8 @@ def _open(step: Step, path: str) -> int:
     if links & LINKS["src-nofollow"]:
         flags |= AT_SYMLINK_NOFOLLOW
     result: int = lib.shim_open_tree(AT_FDCWD, os.fsencode(path), flags)
+    if result == -EPERM and links & HERE_FIRST:
+        return -1  # root, but of a user namespace in which these mounts are somebody else's
     if result < 0:
         missing = result in (-ENOENT, -ENOTDIR)
         hint = ""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # mount_filesystem's flags
 KEEP_MODE, FILL, KEEP_OWNER = 1, 2, 4
+# mount_bind's flag beside those of mount_options.LINKS: the runtime's tree is for what can't be copied there.
+HERE_FIRST = 8
 
 
 def compile_mount(
@@ -38,7 +40,7 @@ def compile_mount(
     """One entry of `mounts` as steps. Relative sources are the bundle's.
 
     Into `opened` go the trees that the runtime must open itself: idmapped ones, as only root of the
-    host may map them; with `outside` all others too, as the container's user may not reach them.
+    host may map them; with `outside` all others too, as the container's user may not reach them all.
     `warn` takes a pointer and a message.
     """
     pointer = f"/mounts/{index}"
@@ -59,7 +61,10 @@ def compile_mount(
     if options.remount:
         plan = _remount(pointer, target, options, binds)
     elif binds:
-        tree = f"tree:{index}" if opened is not None and (outside or _is_idmapped(mount)) else ""
+        mapped = _is_idmapped(mount)
+        tree = f"tree:{index}" if opened is not None and (outside or mapped) else ""
+        if in_user_namespace and not mapped:
+            options.links |= HERE_FIRST
         plan = [_bind(pointer, mount, target, options, bundle, tree)]
         if opened is not None and tree:
             _open_outside(tree, plan[0], mount, linux or {}, opened)

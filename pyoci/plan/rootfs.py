@@ -50,9 +50,9 @@ def compile_mounts(
     has had time to move the process there."""
     plan: list[Step] = []
     in_user_namespace = namespaces.has("user")
-    # Root of the host may reach sources that the container's user can't; anyone else has no right
-    # to copy mounts before he is in a user namespace of his own (open_tree(2), EPERM).
-    outside = in_user_namespace and situation.privileged
+    # Root, be it only of a user namespace's, may reach sources that the container's user can't; anyone
+    # else has no right to copy mounts before he is in a user namespace of his own (open_tree(2), EPERM).
+    outside = in_user_namespace and situation.superuser
     waiting = list(join)
     label = mount_label(config)
     for index, mount in enumerate(config.get("mounts") or ()):

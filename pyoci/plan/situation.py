@@ -28,7 +28,8 @@ class Situation:
 
     __slots__ = (
         "bounding", "cgroups", "container_id", "filter", "filter_flags", "gated", "kcore",
-        "keyring", "last_capability", "pivot", "preserve", "privileged", "set_groups", "warnings",
+        "keyring", "last_capability", "pivot", "preserve", "privileged", "set_groups", "superuser",
+        "warnings",
     )  # fmt: skip
 
     def __init__(self, container_id: str = "container") -> None:
@@ -39,6 +40,7 @@ class Situation:
         self.keyring = True
         self.preserve = 0  # descriptors kept from 3 up, LISTEN_FDS included
         self.privileged = True  # the runtime is root in the initial user namespace
+        self.superuser = True  # the runtime is root in its own, which may be the initial one
         self.set_groups = True  # setgroups(2) is allowed in the container's user namespace
         self.bounding = (1 << 41) - 1  # capabilities the runtime can hand on
         self.last_capability = 40

@@ -252,6 +252,24 @@ def test_locked_flags_are_kept(runtime: Runtime, bundle: Bundle, flagged: Path, 
     assert " /x ro,nosuid,nodev,noexec,noatime " in done.stdout
 
 
+@pytest.mark.parametrize("options", ["rbind", "rbind ro", "bind"])
+def test_the_hosts_flags_arent_the_containers_to_take_away(
+    runtime: Runtime, bundle: Bundle, flagged: Path, options: str
+) -> None:
+    """The runtime may be root of the host: its container in a user namespace isn't, with any capability."""
+    capabilities = bundle.in_user_namespace().config["process"]["capabilities"]
+    for kind in capabilities:
+        capabilities[kind].append("CAP_SYS_ADMIN")
+    source = flagged / "below" if options == "bind" else flagged
+    subprocess.run(["mount", "-o", "remount,bind,ro,nodev", flagged / "below"], check=True)
+    bind(bundle, source, "/x", *options.split())
+    (bundle.rootfs / "x").mkdir()
+    script = "mount -o remount,bind,rw,dev /x; grep ' /x ' /proc/self/mountinfo"
+    found = run(runtime, bundle, f"({script}) 2>&1")
+    assert "ermission denied" in found or "not permitted" in found, found
+    assert " /x ro," in found
+
+
 @pytest.mark.parametrize(
     ("option", "flag", "below"),
     [
