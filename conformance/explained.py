@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 from dataclasses import dataclass
@@ -42,6 +43,11 @@ def _be(value: object) -> Callable[[str], object]:
 
 def _replace(old: str, new: str) -> Callable[[str], object]:
     return lambda value: value.replace(old, new, 1)
+
+
+def _without(entry: str) -> Callable[[str], object]:
+    """A list that lacks one entry."""
+    return lambda value: [one for one in ast.literal_eval(value) if one != entry]
 
 
 def _spared_cgroup_tmpfs(runtime: str) -> list[Explanation]:
@@ -117,10 +123,15 @@ def _masked_files() -> list[Explanation]:
     ]
 
 
+_UNIFIED = "shows the unified hierarchy of a hybrid layout among the others, as the host has it"
+
 _PYOCI = [
     *_each("pyoci", "masks directories with a tmpfs that is nosuid, nodev and noexec, too",
            *(f"mounts {path} options" for path in _MASKED_DIRECTORIES)),
     *_masked_files(),
+    *_each("pyoci", _UNIFIED, "mounts /sys/fs/cgroup/unified *"),
+    *_each("pyoci", _UNIFIED, "mounts order", case="docker", undo=_replace(" /sys/fs/cgroup/unified", "")),
+    *_each("pyoci", _UNIFIED, "paths /sys/fs/cgroup entries", undo=_without("unified")),
 ]  # fmt: skip
 
 EXPLAINED: tuple[Explanation, ...] = (*_RUNC, *_CRUN, *_PYOCI)

@@ -16,13 +16,13 @@ import os
 from time import gmtime, strftime, time_ns
 
 from pyoci.bundle.load import load
-from pyoci.cgroup import layout, manager
+from pyoci.cgroup import UNIFIED, layout, manager
 from pyoci.errors import Error
 from pyoci.host import privileges, procfs
 from pyoci.lifecycle import channel, handover, store
 from pyoci.lifecycle import init as executor
 from pyoci.plan import compile as compiler
-from pyoci.plan.situation import CgroupView, Situation
+from pyoci.plan.situation import CgroupHierarchy, CgroupView, Situation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from pyoci.lifecycle.settings import Settings
     from pyoci.plan.plan import Plan
     from pyoci.plan.steps import Step
+
+# crun's annotation: the destination at which only the hierarchy name=systemd is to be, as in v1.
+FORCE_CGROUP_V1 = "run.oci.systemd.force_cgroup_v1"
 
 
 class Making:
@@ -167,8 +170,8 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
         situation.last_capability = privileges.last_capability()
         if not any(entry["type"] == "user" for entry in linux.get("namespaces") or ()):
             situation.bounding = privileges.bounding_set()
-    if any(mount.get("type") == "cgroup" for mount in config.get("mounts") or ()):
-        situation.cgroups = cgroup_view(where, making.cgroup)
+    if any(mount.get("type") in ("cgroup", "cgroup2") for mount in config.get("mounts") or ()):
+        situation.cgroups = cgroup_view(where, making.cgroup, config.get("annotations") or {})
     if linux.get("mountLabel"):
         _check_selinux()
     if linux.get("seccomp"):
@@ -224,22 +227,28 @@ def _resources(config: dict[str, Any]) -> dict[str, Any]:
     return resources
 
 
-def cgroup_view(where: layout.Layout, cgroup: Manager) -> CgroupView:
-    """Where a cgroup mount's sources are: the container's own cgroups, or ours if it has none."""
-    paths = cgroup.paths()
-    for hierarchy in where.hierarchies:
-        for name in hierarchy.controllers:
-            paths.setdefault(name, (hierarchy.mount + hierarchy.own).rstrip("/"))
-    if where.mode == "v2":
-        return CgroupView(where.unified or "", {}, {"": paths[""]})
-    v1: dict[str, str] = {}
-    own: dict[str, str] = {}
-    for controller, mountpoint in where.v1.items():
-        if controller in paths:
-            name = os.path.basename(mountpoint)
-            v1[controller if controller.startswith("name=") else name] = mountpoint
-            own[controller if controller.startswith("name=") else name] = paths[controller]
-    return CgroupView("", v1, own)
+def cgroup_view(where: layout.Layout, cgroup: Manager, annotations: dict[str, str]) -> CgroupView:
+    """What cgroup mounts can show: the container's own cgroups, or ours if it has none."""
+    own = cgroup.paths()
+    hierarchies: list[CgroupHierarchy] = []
+    for found in where.hierarchies:
+        path = own.get(found.controllers[0])
+        if path is None:
+            # From within a cgroup namespace one outside it has a name that leads upwards.
+            path = "" if found.own.startswith("/..") else (found.mount + found.own).rstrip("/")
+        name = "unified" if found.controllers == [UNIFIED] else os.path.basename(found.mount)
+        if found.controllers[0].startswith("name="):
+            name = found.controllers[0].removeprefix("name=")
+        if any(name == other.directory for other in hierarchies):
+            name = ",".join(found.controllers)
+        hierarchies.append(CgroupHierarchy(name, found.controllers, path))
+    named = all(controllers.startswith("name=") for controllers in where.v1)
+    return CgroupView(
+        where.unified is not None and named,
+        hierarchies,
+        shared=not own,
+        systemd_only=annotations.get(FORCE_CGROUP_V1, ""),
+    )
 
 
 def _first_state(making: Making, container_id: str) -> dict[str, Any]:

@@ -117,9 +117,10 @@ def _check_state(container: store.Container) -> None:
 
 
 def _cgroups(container: store.Container, mounts: Mounts) -> Any:
-    if not any(mount.get("type") == "cgroup" for mount in mounts):
+    if not any(mount.get("type") in ("cgroup", "cgroup2") for mount in mounts):
         return None
-    return creation.cgroup_view(layout.detect(), manager.load(container.state["cgroup"]))
+    cgroups, annotations = manager.load(container.state["cgroup"]), container.state["annotations"]
+    return creation.cgroup_view(layout.detect(), cgroups, annotations)
 
 
 def _add(plan: Plan, config: dict[str, Any], joined: Joined, settings: Settings) -> None:

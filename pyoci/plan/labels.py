@@ -42,7 +42,10 @@ class MountLabel:
 
     def add(self, kind: str, options: Options) -> None:
         """Label a new filesystem, unless its own options do."""
-        own = any(option.partition("=")[0] in CONTEXTS for option in options.data)
-        if kind not in UNLABELLED and not own:
-            # In quotation marks, as a label's categories have commas between them.
-            options.data.append(f'{self.context}="{self.value}"')
+        if not any(option.partition("=")[0] in CONTEXTS for option in options.data):
+            options.data += self.data(kind)
+
+    def data(self, kind: str) -> list[str]:
+        """The options that label a new filesystem."""
+        # In quotation marks, as a label's categories have commas between them.
+        return [] if kind in UNLABELLED else [f'{self.context}="{self.value}"']

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pyoci.errors import Error
 from pyoci.plan import mount_options, steps
-from pyoci.plan.kernel import MOUNT_ATTR_RDONLY, MS_RDONLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,15 +69,16 @@ def compile_mount(
             _open_outside(tree, plan[0], mount, linux or {}, opened)
     else:
         options.flatten()
-        if kind == "cgroup" and cgroups is not None:
-            plan = _cgroup(pointer, target, options, cgroups, cgroup_namespace, label)
-        else:
-            if label:
-                label.add(kind, options)
-            fallback = "/sys" if kind == "sysfs" and in_user_namespace else ""
-            plan = [_filesystem(pointer, kind, mount.get("source") or kind, target, options, fallback)]
-            if label and kind == "mqueue":  # it takes no such option, but its root takes a label
-                plan.append(steps.label_path("/linux/mountLabel", path=target, value=label.value))
+        if kind in ("cgroup", "cgroup2") and cgroups is not None:
+            from pyoci.plan.cgroup_mounts import compile_cgroup
+
+            return compile_cgroup(pointer, kind, target, options, cgroups, cgroup_namespace, label)
+        if label:
+            label.add(kind, options)
+        fallback = "/sys" if kind == "sysfs" and in_user_namespace else ""
+        plan = [_filesystem(pointer, kind, mount.get("source") or kind, target, options, fallback)]
+        if label and kind == "mqueue":  # it takes no such option, but its root takes a label
+            plan.append(steps.label_path("/linux/mountLabel", path=target, value=label.value))
     for flags in options.propagation[1:]:
         plan.append(steps.mount_propagation(pointer, target=target, flags=flags))
     return plan
@@ -191,49 +191,3 @@ def _open_outside(tree: str, bind: Step, mount: dict[str, Any], linux: dict[str,
         idmap = compile_idmap(mount, bind.pointer, linux)
         if idmap:
             opened.idmaps[tree] = idmap
-
-
-def _cgroup(
-    pointer: str,
-    target: str,
-    options: mount_options.Options,
-    cgroups: CgroupView,
-    namespace: bool,
-    label: MountLabel | None,
-) -> list[Step]:
-    """A mount of type cgroup: what it means depends on the host's layout (config-linux.md)."""
-    if cgroups.unified:
-        if namespace:
-            return [_filesystem(pointer, "cgroup2", "cgroup2", target, options)]
-        return [_own_cgroup(pointer, cgroups.paths[""], target, options)]
-    # v1: one directory a hierarchy in a small tmpfs, and a link for each controller that shares one.
-    holder = mount_options.parse(["mode=755"])
-    holder.set = options.set & ~MOUNT_ATTR_RDONLY
-    holder.propagation = options.propagation
-    if label:
-        label.add("tmpfs", holder)
-    plan = [_filesystem(pointer, "tmpfs", "tmpfs", target, holder)]
-    for name in cgroups.v1:
-        place = f"{target}/{name.removeprefix('name=')}"
-        if namespace:
-            one = mount_options.Options()
-            one.set, one.superblock = options.set, options.superblock & ~MS_RDONLY
-            one.data = ["none", name] if name.startswith("name=") else name.split(",")
-            plan.append(_filesystem(pointer, "cgroup", "cgroup", place, one))
-        else:
-            plan.append(_own_cgroup(pointer, cgroups.paths[name], place, options))
-        if "," in name:
-            for controller in name.split(","):
-                plan.append(steps.make_symlink(pointer, value=name, path=f"{target}/{controller}", replace=0))
-    if options.set & MOUNT_ATTR_RDONLY:
-        plan.append(
-            steps.remount(pointer, target=target, superblock=0, set=MOUNT_ATTR_RDONLY, clear=0, options=[])
-        )
-    return plan
-
-
-def _own_cgroup(pointer: str, source: str, target: str, options: mount_options.Options) -> Step:
-    return steps.mount_bind(
-        pointer, source=source, tree="", target=target, recursive=1, set=options.set,
-        clear=options.clear, rset=0, rclear=0, propagation=_first(options.propagation), flags=0,
-    )  # fmt: skip

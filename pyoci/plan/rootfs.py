@@ -59,6 +59,10 @@ def compile_mounts(
         if waiting and mount.get("type") in ("cgroup", "cgroup2"):
             plan += waiting
             waiting = []
+        if situation.cgroups and situation.cgroups.shared and _may_write_cgroups(mount):
+            situation.warn(
+                f"/mounts/{index}", "is made read-only: the container has no cgroup but the one pyoci is in"
+            )
         plan += compile_mount(
             index,
             _writable_dev(mount),
@@ -110,6 +114,10 @@ def mount_label(config: dict[str, Any]) -> MountLabel | None:
     from pyoci.plan.labels import MountLabel
 
     return MountLabel(config)
+
+
+def _may_write_cgroups(mount: dict[str, Any]) -> bool:
+    return mount.get("type") in ("cgroup", "cgroup2") and "ro" not in (mount.get("options") or ())
 
 
 def compile_cover(config: dict[str, Any]) -> list[Step]:

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+
+class CgroupHierarchy:
+    """One of the host's cgroup hierarchies, as a container is to see it.
+
+    directory    the name it goes by below /sys/fs/cgroup: `cpu,cpuacct`, `systemd`, `unified`
+    controllers  what is in it, or ["name=systemd"] and the like; [""] is cgroup2
+    path         the container's own cgroup as a host path; "" if it can't be reached by one
+    """
+
+    __slots__ = ("controllers", "directory", "path")
+
+    def __init__(self, directory: str, controllers: list[str], path: str) -> None:
+        self.directory = directory
+        self.controllers = controllers
+        self.path = path
 
 
 class CgroupView:
-    """Where the container's cgroups are, for mounts of type `cgroup`.
+    """What mounts of type `cgroup` and `cgroup2` can show.
 
-    unified  mount point of the cgroup2 hierarchy if it is the only one, else ""
-    v1       name of the hierarchy's directory (`cpu,cpuacct`) -> its mount point
-    paths    the same name -> the container's own cgroup as a host path; under "" the cgroup2 one
+    unified       whether such a mount is cgroup2 itself: no v1 hierarchy has a controller
+    hierarchies   every one, in the order in which they are to be mounted
+    shared        the container has no cgroups of its own, and the paths are the runtime's
+    systemd_only  the destination that an annotation says is to have only name=systemd, or ""
     """
 
-    __slots__ = ("paths", "unified", "v1")
+    __slots__ = ("hierarchies", "shared", "systemd_only", "unified")
 
-    def __init__(self, unified: str, v1: Mapping[str, str], paths: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        unified: bool,
+        hierarchies: list[CgroupHierarchy],
+        *,
+        shared: bool = False,
+        systemd_only: str = "",
+    ) -> None:
         self.unified = unified
-        self.v1 = v1
-        self.paths = paths
+        self.hierarchies = hierarchies
+        self.shared = shared
+        self.systemd_only = systemd_only
 
 
 class Situation:

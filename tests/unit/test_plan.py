@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyoci.bundle.rules import sysctl_path
 from pyoci.errors import Error
 from pyoci.plan import capabilities, compile, encode, explain, kernel, mount_options, scheduling
-from pyoci.plan.situation import CgroupView, Situation
+from pyoci.plan.situation import CgroupHierarchy, CgroupView, Situation
 from pyoci.plan.steps import TABLE, Step
 
 BASE = {
@@ -28,6 +28,15 @@ OPTIONS = st.lists(
     st.sampled_from(sorted({*mount_options.ATTRIBUTES, *mount_options.PROPAGATION, "size=1k", "mode=755"})),
     max_size=4,
 )
+
+
+def without_data(mount: dict) -> dict:
+    """cgroup hierarchies take no options of a filesystem: they are there already."""
+    if mount["type"] != "cgroup":
+        return mount
+    return {**mount, "options": [option for option in mount["options"] if "=" not in option]}
+
+
 FILESYSTEM = st.fixed_dictionaries(
     {
         "destination": ABSOLUTE,
@@ -35,7 +44,7 @@ FILESYSTEM = st.fixed_dictionaries(
         "source": st.sampled_from(["x", "tmpfs"]),
         "options": OPTIONS,
     }
-)
+).map(without_data)
 BIND = st.fixed_dictionaries(
     {
         "destination": ABSOLUTE,
@@ -108,7 +117,11 @@ def situations(draw: st.DrawFn) -> Situation:
     situation.privileged = draw(st.booleans())
     situation.filter = draw(st.sampled_from([b"", b"\0" * 16]))
     situation.cgroups = CgroupView(
-        "", {"memory": "/m", "cpu,cpuacct": "/c"}, {"memory": "/m/x", "cpu,cpuacct": "/c/x"}
+        False,
+        [
+            CgroupHierarchy("memory", ["memory"], "/m/x"),
+            CgroupHierarchy("cpu,cpuacct", ["cpu", "cpuacct"], "/c/x"),
+        ],
     )
     return situation
 
@@ -300,7 +313,7 @@ def test_the_cgroup_namespace_is_made_when_the_process_is_in_its_cgroup(kind: st
         ],
     )
     situation = Situation()
-    situation.cgroups = CgroupView("/sys/fs/cgroup", {}, {"": "/sys/fs/cgroup/c"})
+    situation.cgroups = CgroupView(True, [CgroupHierarchy("unified", [""], "/sys/fs/cgroup/c")])
     names = ops(plan_of(config, situation))
     assert names.index("wait_runtime") < names.index("unshare")
     first, second = [i for i, name in enumerate(names) if name == "mount_filesystem"]
@@ -459,3 +472,50 @@ def test_only_a_shared_root_leaves_the_hosts_mounts_shared(value: str) -> None:
     assert shared or first["flags"] & kernel.MS_REC
     last = [one["flags"] for one in arguments(plan, "root_propagation")]
     assert last == ([mount_options.PROPAGATION[value]] if shared or "unbindable" in value else [])
+
+
+def cgroup_plan(view: CgroupView, *options: str, namespace: bool = False, kind: str = "cgroup") -> list:
+    config = changed(
+        linux__namespaces=[{"type": "mount"}, *([{"type": "cgroup"}] if namespace else [])],
+        mounts=[{"destination": "/cg", "type": kind, "source": kind, "options": list(options)}],
+    )
+    situation = Situation()
+    situation.cgroups = view
+    return [step for step in plan_of(config, situation).steps if step.pointer.startswith("/mounts")]
+
+
+def test_controllers_that_share_a_hierarchy_have_links_to_it() -> None:
+    view = CgroupView(
+        False,
+        [
+            CgroupHierarchy("both", ["cpu", "cpuacct"], "/sys/fs/cgroup/both/c"),
+            CgroupHierarchy("net_cls,net_prio", ["net_cls", "net_prio", "name=x"], "/sys/fs/cgroup/net/c"),
+        ],
+    )
+    for namespace in (False, True):
+        links = {step.args for step in cgroup_plan(view, namespace=namespace) if step.op == "make_symlink"}
+        assert {(value, path) for value, path, _ in links} == {
+            ("both", "/cg/cpu"), ("both", "/cg/cpuacct"),
+            ("net_cls,net_prio", "/cg/net_cls"), ("net_cls,net_prio", "/cg/net_prio"),
+        }  # fmt: skip
+    types = [step.args[:4] for step in cgroup_plan(view, namespace=True) if step.op == "mount_filesystem"]
+    assert types[1:] == [
+        ("cgroup", "cgroup", "/cg/both", ["cpu", "cpuacct"]),
+        ("cgroup", "cgroup", "/cg/net_cls,net_prio", ["net_cls", "net_prio", "name=x"]),
+    ]
+
+
+def test_a_cgroup_without_a_path_shows_nothing() -> None:
+    view = CgroupView(True, [CgroupHierarchy("unified", [""], "")], shared=True)
+    (step,) = cgroup_plan(view, "rw")
+    assert (step.op, step.args[0]) == ("mount_filesystem", "tmpfs")
+    assert step.args[4] & kernel.MS_RDONLY and step.args[5] & kernel.MOUNT_ATTR_RDONLY
+
+
+def test_cgroup2_beside_v1_is_its_own_part_only() -> None:
+    view = CgroupView(False, [CgroupHierarchy("unified", [""], "/sys/fs/cgroup/unified/c")])
+    (step,) = cgroup_plan(view, kind="cgroup2")
+    assert (step.op, step.args[0], step.args[2]) == ("mount_bind", "/sys/fs/cgroup/unified/c", "/cg")
+    (step,) = cgroup_plan(view, "ro", kind="cgroup2", namespace=True)
+    assert (step.op, step.args[0]) == ("mount_filesystem", "cgroup2")
+    assert step.args[4] == 0, "the superblock is shared with later mounts that may be writable"
