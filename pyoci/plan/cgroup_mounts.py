@@ -27,8 +27,8 @@ def compile_cgroup(
     filesystem itself, whose root the namespace makes the container's cgroup; without one that
     cgroup's directory is bound, as the filesystem would show the whole host's (CVE-2023-25809).
 
-    Error if there is nothing that could be shown, or
-    an option that no hierarchy which is mounted already could take.
+    Error if there is nothing that could be shown, or an option that no hierarchy which is mounted
+    already could take.
     """
     attributes = options.set
     if view.shared:  # others live in this cgroup: it isn't the container's to change

@@ -197,7 +197,9 @@ def shared_hierarchies() -> Iterator[Layout]:
             ("systemd", "none,name=systemd"),
         ):  # fmt: skip
             Path(top, place).mkdir()
-            subprocess.run(["mount", "-t", "cgroup", "-o", data, "cgroup", f"{top}/{place}"], check=True)
+            mount = ["mount", "-t", "cgroup", "-o", data, "cgroup", f"{top}/{place}"]
+            if subprocess.run(mount, check=False, capture_output=True).returncode:
+                pytest.skip(f"this kernel doesn't mount {data} as v1 hierarchies (cgroup_no_v1)")
         yield layout.detect()
 
 
