@@ -39,8 +39,8 @@ SHOWN = {
     "/mounts/{}/type": ("system/test_executor_mounts.py::test_the_root_is_all_there_is",),
     "/mounts/{}/options": ("system/test_executor_mounts.py::test_mount_options_reach_mount_and_superblock",
                            "system/test_rootfs.py::test_a_mounts_own_propagation_stays"),
-    "/mounts/{}/uidMappings": ("unit/test_plan.py::test_what_cant_be_honoured_is_refused",),
-    "/mounts/{}/gidMappings": ("unit/test_plan.py::test_what_cant_be_honoured_is_refused",),
+    "/mounts/{}/uidMappings": ("system/test_idmap.py::test_owners",),
+    "/mounts/{}/gidMappings": ("system/test_idmap.py::test_owners",),
     "/linux/devices/{}/type": ("system/test_devices.py::test_devices",),
     "/linux/devices/{}/path": ("system/test_devices.py::test_devices",
                                "system/test_devices.py::test_an_asked_one_instead_of_a_default",
@@ -59,7 +59,7 @@ SHOWN = {
                               "system/test_masks.py::test_a_link_is_masked_itself"),
     "/linux/readonlyPaths/{}": ("system/test_masks.py::test_read_only_paths",),
     "/linux/rootfsPropagation": ("system/test_rootfs.py::test_propagation",),
-    "/linux/mountLabel": ("unit/test_plan.py::test_what_cant_be_honoured_is_refused",),
+    "/linux/mountLabel": ("unit/test_labels.py::test_filesystems_get_it", "system/test_selinux.py::test_every_filesystem_but_the_kernels_own"),
 }  # fmt: skip
 
 

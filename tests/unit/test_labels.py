@@ -6,7 +6,7 @@ import pytest
 
 from pyoci.errors import Error
 from pyoci.plan.compile import compile_container
-from pyoci.plan.situation import CgroupView, Situation
+from pyoci.plan.situation import CgroupHierarchy, CgroupView, Situation
 from pyoci.plan.steps import TABLE
 
 LABEL = "system_u:object_r:container_file_t:s0:c1,c2"
@@ -23,7 +23,7 @@ def options(*mounts: dict, **more: object) -> dict[str, list[str]]:
         **more,
     }
     situation = Situation()
-    situation.cgroups = CgroupView("", {"memory": "/m"}, {"memory": "/m/x"})
+    situation.cgroups = CgroupView(False, [CgroupHierarchy("memory", ["memory"], "/m/x")])
     found: dict[str, list[str]] = {}
     for step in compile_container(config, situation, bundle="/b", rootfs="/b/rootfs").steps:
         values = dict(zip(TABLE[step.op][2], step.args, strict=True))

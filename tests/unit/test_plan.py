@@ -334,22 +334,6 @@ def test_data_options_of_a_bind_are_refused() -> None:
     assert "size=1k" in caught.value.message
 
 
-@pytest.mark.parametrize(
-    ("changes", "pointer"),
-    [
-        ({"linux__mountLabel": "u:o:t:s0"}, "/linux/mountLabel"),
-        (
-            {"mounts": [{"destination": "/d", "source": "/s", "options": ["bind"], "uidMappings": [{}]}]},
-            "/mounts/0/uidMappings",
-        ),
-    ],
-)
-def test_what_cant_be_honoured_is_refused(changes: dict, pointer: str) -> None:
-    with pytest.raises(Error) as caught:
-        plan_of(changed(**changes))
-    assert (caught.value.code, caught.value.pointer) == ("not-supported", pointer)
-
-
 def test_root_enters_a_joined_user_namespace_last_and_others_first() -> None:
     entries = [
         {"type": "mount"},
