@@ -14,7 +14,7 @@
 #include "procfs.h"
 #include "report.h"
 
-enum { CAPABILITIES = 64, CPU_MASK = 1024, NODE_MASK = 512 };    /* bytes: 8192 CPUs, 4096 nodes */
+enum { CAPABILITIES = 64, CPU_MASK = 8192 + 8, NODE_MASK = 8192 + 8 };    /* bytes: numbers up to 65536 */
 
 int run_personality(const struct step_personality *args)
 {

@@ -68,6 +68,8 @@ def compile_container(config: dict[str, Any], situation: Situation, *, bundle: s
     plan.steps += compile_root(config, rootfs)
     plan.steps += compile_mounts(config, namespaces, situation, bundle, plan, _join(namespaces))
     # Now, as the root may soon be read-only.
+    # What it inherited is the runtime's own: it gets every CPU that its cgroup allows.
+    plan.steps.append(steps.affinity("/process", mask=b""))
     plan.steps.append(steps.make_directory("/process/cwd", path=process["cwd"], mode=0o755))
     if process.get("terminal"):
         plan.steps.append(_terminal(process, "/process", attach=1))
@@ -194,6 +196,8 @@ def compile_exec(
     if kinds:
         add(steps.join_process("/linux/namespaces", pidfd="process", kinds=kinds))
     add(steps.clone("/process", flags=0))
+    if not process.get("execCPUAffinity"):
+        add(steps.affinity("/process", mask=b""))
     add(steps.die_with_parent("", signal=SIGKILL))
     if user:
         if situation.set_groups:

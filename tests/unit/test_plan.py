@@ -378,11 +378,31 @@ def test_sysctl_names(key: str, path: str) -> None:
 def test_the_affinity_of_exec_is_not_the_first_process_s() -> None:
     affinity = {"initial": "0-1", "final": "3"}
     config = changed(process__execCPUAffinity=affinity)
-    assert "affinity" not in ops(plan_of(config))
+    assert [step.args[0] for step in plan_of(config).steps if step.op == "affinity"] == [b""]
     plan = compile.compile_exec(config, config["process"], Situation(), kinds=0, user=False)
     masks = [(i, s.args[0]) for i, s in enumerate(plan.steps) if s.op == "affinity"]
     assert [mask for _, mask in masks] == [(3).to_bytes(8, "little"), (8).to_bytes(8, "little")]
     assert masks[0][0] < ops(plan).index("clone") < masks[1][0]
+
+
+def test_an_inherited_affinity_is_reset_in_the_cgroup() -> None:
+    """Every CPU, once the process is where its cpuset says which: before, the reset would be the host's."""
+    config = changed()
+    for plan in (
+        plan_of(config),
+        compile.compile_exec(config, config["process"], Situation(), kinds=0, user=False),
+    ):
+        joined = next(i for i, s in enumerate(plan.steps) if s.args[:1] == (compile.JOIN,))
+        (reset,) = [i for i, s in enumerate(plan.steps) if s.op == "affinity"]
+        assert plan.steps[reset].args[0] == b""
+        assert joined < reset < ops(plan).index("find_program")
+
+
+def test_masks_have_any_size() -> None:
+    """Machines with more than the 1,024 CPUs of the C library's cpu_set_t exist."""
+    mask = scheduling.bit_mask("1023-1025,8191,65535", "/p")
+    assert len(mask) == 8192
+    assert {n for n in range(65536) if mask[n // 8] >> n % 8 & 1} == {1023, 1024, 1025, 8191, 65535}
 
 
 @pytest.mark.parametrize(("text", "numbers"), [("0", {0}), ("0-2,64", {0, 1, 2, 64}), ("", set())])
