@@ -380,6 +380,10 @@ def _converse(making: Making) -> None:
         if report.kind == executor.DESCRIPTOR:
             _take_terminal(making, report.descriptor)
         elif report.kind == executor.READY:
+    elif linux.get("uidMappings") or linux.get("gidMappings"):
+        from pyoci.lifecycle import mappings
+
+        mappings.compare(linux, init.pid)
             _finish(making)
             init.answer()
             while init.receive():

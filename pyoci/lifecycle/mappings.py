@@ -31,6 +31,23 @@ def write(linux: dict[str, Any], pid: int, privileged: bool, prefix: str = "/lin
     _helper("newgidmap", pid, gids, f"{prefix}/gidMappings")
 
 
+def compare(linux: dict[str, Any], pid: int) -> None:
+    """Error if a joined user namespace, that of `pid`, has other mappings than the ones that are given
+    beside its path."""
+    for name, file in (("uidMappings", "uid_map"), ("gidMappings", "gid_map")):
+        wanted = sorted(_lines(linux.get(name) or []))
+        with open(f"/proc/{pid}/{file}") as lines:
+            found = sorted(tuple(map(int, line.split())) for line in lines)
+        if wanted and wanted != found:
+            shown = "; ".join(f"{inside} {outside} {size}" for inside, outside, size in found[:4])
+            raise Error(
+                f"the user namespace that is joined has other mappings: {shown or 'none'}",
+                code="invalid-config",
+                pointer=f"/linux/{name}",
+                hint="leave the mappings away: they are the namespace's own",
+            )
+
+
 def _only_self(mappings: list[dict[str, Any]], own: int) -> bool:
     return len(mappings) == 1 and mappings[0]["size"] == 1 and mappings[0]["hostID"] == own
 
@@ -64,20 +81,55 @@ def _helper(program: str, pid: int, mappings: list[dict[str, Any]], pointer: str
     arguments = [program, str(pid)]
     for line in _lines(mappings):
         arguments += map(str, line)
+    ours, theirs = os.pipe2(os.O_CLOEXEC)
     try:
-        child = os.posix_spawnp(program, arguments, os.environ)
+        actions = [(os.POSIX_SPAWN_DUP2, theirs, 2)]
+        child = os.posix_spawnp(program, arguments, os.environ, file_actions=actions)
     except FileNotFoundError:
+        os.close(ours)
         raise Error(
             f"mapping more than one's own id needs {program}, which isn't installed",
             code="not-found",
             pointer=pointer,
             hint="install uidmap (Debian) or shadow-utils, or map only your own id",
         ) from None
+    finally:
+        os.close(theirs)
+    with open(ours, encoding="utf-8", errors="replace") as said:
+        words = " ".join(said.read().split())
     _, status = os.waitpid(child, 0)
     if status:
         raise Error(
-            f"{program} refused the mapping ({' '.join(arguments[2:])})",
+            f"{program} refused to map {' '.join(arguments[2:])}: {words or f'status {status >> 8}'}",
             code="permission",
             pointer=pointer,
-            hint=f"/etc/sub{program[3]}id must give these ids to the caller",
+            hint=_lacking(f"/etc/sub{program[3]}id", mappings),
         )
+
+
+def _lacking(path: str, mappings: list[dict[str, Any]]) -> str:
+    """What a file of delegated ids, subuid(5), would need to say for these mappings."""
+    from pwd import getpwuid
+
+    uid = os.getuid()
+    try:
+        name = getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    given = []
+    try:
+        with open(path) as file:
+            for line in file:
+                user, _, rest = line.strip().partition(":")
+                first, _, count = rest.partition(":")
+                if user in (name, str(uid)) and first.isdigit() and count.isdigit():
+                    given.append((int(first), int(first) + int(count)))
+    except OSError:
+        pass  # then it gives nothing
+    for mapping in mappings:
+        first, size = mapping["hostID"], mapping["size"]
+        own = size == 1 and first in (uid, os.getgid())
+        if not own and not any(low <= first and first + size <= high for low, high in given):
+            shown = ", ".join(f"{low} to {high - 1}" for low, high in given) or "nothing"
+            return f"{path} gives {name} {shown}; a line {name}:{first}:{size} would do"
+    return "the program may lack its set-user-ID bit or file capability"
