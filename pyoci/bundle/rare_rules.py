@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 LAST_ID = 2**32 - 2
 MAJORS, MINORS = 1 << 12, 1 << 20  # of the kernel's dev_t
 MAPPINGS = 340  # lines the kernel takes: UID_GID_MAP_MAX_EXTENTS
+RESCTRL_OWN = ("info", "mon_data", "mon_groups")
 NEED_NODES = ("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED_MANY")
 
 
@@ -145,11 +146,8 @@ def check_linux(linux: dict[str, Any], namespaces: dict[str, str], findings: Fin
         findings.refuse("/linux/timeOffsets", "offsets were found without a new time namespace; one would do")
     _devices(linux.get("devices", ()), findings)
     _net_devices(linux.get("netDevices", {}), namespaces, findings)
-    group = linux.get("intelRdt", {}).get("closID", "")
-    if "/" in group or group in (".", ".."):
-        findings.refuse(
-            "/linux/intelRdt/closID", f"{quote(group)} was found; the name of a directory would do"
-        )
+    if "intelRdt" in linux:
+        _intel_rdt(linux["intelRdt"], findings)
     if "memoryPolicy" in linux:
         _memory_policy(linux["memoryPolicy"], findings)
     if linux.get("personality", {}).get("flags"):
@@ -178,6 +176,15 @@ def _devices(devices: list[dict[str, Any]], findings: Findings) -> None:
             )
 
 
+def _intel_rdt(section: dict[str, Any], findings: Findings) -> None:
+    group = section.get("closID", "")
+    # "/" is the default group; the others are directories beside those of the filesystem's own
+    if group != "/" and ("/" in group or group in (".", "..", *RESCTRL_OWN)):
+        findings.refuse(
+            "/linux/intelRdt/closID", f"{quote(group)} was found; the name of a directory, or /, would do"
+        )
+
+
 def _net_devices(devices: dict[str, dict[str, str]], namespaces: dict[str, str], findings: Findings) -> None:
     if devices and "network" not in namespaces:
         findings.refuse(
@@ -187,12 +194,13 @@ def _net_devices(devices: dict[str, dict[str, str]], namespaces: dict[str, str],
     for name, device in devices.items():
         where = pointer(["linux", "netDevices", name])
         inside = device.get("name") or name
-        for value, place in ((name, where), (inside, f"{where}/name")):
+        for value, place in ((name, where), (inside.replace("%d", "0", 1), f"{where}/name")):
             if not _is_interface(value):
                 findings.refuse(
                     place, f'{quote(value)} was found; a name of at most 15 bytes without "/" or ":" would do'
                 )
-        if seen.setdefault(inside, name) != name:
+        # eth%d is eth0, or the next that is free
+        if seen.setdefault(inside, name) != name and "%d" not in inside:
             findings.refuse(
                 f"{where}/name", f"{inside} was found, which {seen[inside]} is called too; another would do"
             )
@@ -203,7 +211,7 @@ def _is_interface(name: str) -> bool:
     return (
         0 < len(name.encode()) < 16
         and name not in (".", "..")
-        and not any(c in "/:" or c.isspace() for c in name)
+        and not any(c in "/:%" or c.isspace() for c in name)
     )
 
 

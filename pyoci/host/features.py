@@ -12,7 +12,6 @@ from pyoci.host import seccomp
 from pyoci.host.seccomp_profile import ACTIONS, ARCHITECTURES, OPERATORS
 from pyoci.plan import labels, mount_options
 from pyoci.plan.capabilities import NAMES
-from pyoci.plan.compile import UNSUPPORTED
 from pyoci.plan.kernel import NAMESPACES
 from pyoci.plan.scheduling import MEMORY_FLAGS, MEMORY_MODES
 
@@ -60,10 +59,10 @@ def _linux(seccomp_enabled: bool) -> dict[str, Any]:
         },
         "apparmor": {"enabled": True},
         "selinux": {"enabled": True},
-        "intelRdt": dict.fromkeys(("enabled", "schemata", "monitoring"), "intelRdt" not in UNSUPPORTED),
+        "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
         "memoryPolicy": {"modes": sorted(MEMORY_MODES), "flags": sorted(MEMORY_FLAGS)},
         "mountExtensions": {"idmap": {"enabled": True}},
-        "netDevices": {"enabled": "netDevices" not in UNSUPPORTED},
+        "netDevices": {"enabled": True},
     }
 
 

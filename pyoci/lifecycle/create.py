@@ -18,7 +18,7 @@ from time import gmtime, strftime, time_ns
 from pyoci.bundle.load import load
 from pyoci.cgroup import UNIFIED, layout, manager
 from pyoci.errors import Error
-from pyoci.host import privileges, procfs
+from pyoci.host import mountinfo, privileges, procfs
 from pyoci.lifecycle import channel, handover, store
 from pyoci.lifecycle import init as executor
 from pyoci.plan import compile as compiler
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from pyoci.bundle.load import Bundle
     from pyoci.cgroup.manager import Manager
+    from pyoci.cgroup.resctrl import Group
     from pyoci.lifecycle.options import CreateOptions
     from pyoci.lifecycle.settings import Settings
     from pyoci.plan.plan import Plan
@@ -43,12 +44,15 @@ FORCE_CGROUP_V1 = "run.oci.systemd.force_cgroup_v1"
 class Making:
     """A container on its way: what there is to go on with, and to undo.
 
-    master  the terminal's master where the runtime keeps it (foreground), else -1
+    master    the terminal's master where the runtime keeps it (foreground), else -1
+    devices   network devices that are moved into the container, as net_devices.look() describes them
+    resctrl   its group of the resctrl filesystem, if linux.intelRdt asks for one
+    network   its network namespace once they are, else -1: held, as they go with its last process
     """
 
     __slots__ = (
-        "bundle", "cgroup", "container", "init", "listener", "master", "options", "plan", "settings",
-        "situation",
+        "bundle", "cgroup", "container", "devices", "init", "listener", "master", "network", "options",
+        "plan", "resctrl", "settings", "situation",
     )  # fmt: skip
 
     def __init__(self, settings: Settings, options: CreateOptions, bundle: Bundle) -> None:
@@ -58,6 +62,9 @@ class Making:
         self.init: executor.Init | None = None
         self.listener = -1
         self.master = -1
+        self.devices: list[dict[str, Any]] = []
+        self.network = -1
+        self.resctrl: Group | None = None
         self.plan: Plan
         self.cgroup: Manager
         self.situation: Situation
@@ -72,10 +79,23 @@ class Making:
         if self.master >= 0:
             os.close(self.master)
             self.master = -1
+        if self.network >= 0:
+            os.close(self.network)
+            self.network = -1
         self.container.close()
+
+    def take_back_devices(self) -> None:
+        """Return the network devices, if they were moved."""
+        if self.network >= 0:
+            from pyoci.lifecycle import net_devices
+
+            net_devices.take_back(self.devices, self.network, self.settings.warn)
+            os.close(self.network)
+            self.network = -1
 
     def undo(self) -> None:
         """Take back everything, in the opposite order."""
+        self.take_back_devices()
         if self.init:
             self.init.destroy()
         if self.listener >= 0:
@@ -84,6 +104,8 @@ class Making:
             os.close(self.master)
         self.cgroup.kill(9)
         self.cgroup.destroy()
+        if self.resctrl:
+            self.resctrl.destroy()
         self.container.remove()
         self.container.close()
 
@@ -176,6 +198,15 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
         _check_selinux()
     if linux.get("seccomp"):
         compile_filter(linux["seccomp"], settings, situation)
+    if linux.get("netDevices"):
+        from pyoci.lifecycle import net_devices
+
+        making.devices = net_devices.look(linux["netDevices"])
+    if linux.get("intelRdt") is not None:
+        from pyoci.cgroup import resctrl
+
+        mount = resctrl.find_mount(mountinfo.read())
+        making.resctrl = resctrl.plan(linux["intelRdt"], container_id, mount)
     making.plan = compiler.compile_container(
         config, situation, bundle=making.bundle.path, rootfs=making.bundle.rootfs
     )
@@ -270,6 +301,8 @@ def _first_state(making: Making, container_id: str) -> dict[str, Any]:
         "start_time": 0,
         "boot": procfs.boot_id(),
         "cgroup": making.cgroup.record(),
+        "resctrl": making.resctrl.record() if making.resctrl else None,
+        "net_devices": making.devices,
         "hooks": config.get("hooks") or {},
         "environment": config["process"].get("env") or [],
         "seccomp_listener": [seccomp.get("listenerPath"), seccomp.get("listenerMetadata") or ""],
@@ -306,6 +339,8 @@ def _spawn(making: Making, gated: bool, trace: Callable[[Step, int], None] | Non
     if not _born_inside(cgroup):
         cgroup.create()
     cgroup.set(_resources(making.bundle.config))
+    if making.resctrl:
+        making.resctrl.create(making.bundle.config["linux"]["intelRdt"])
 
 
 def _born_inside(cgroup: Manager) -> bool:
@@ -345,11 +380,25 @@ def _join(making: Making) -> None:
         from pyoci.lifecycle import mappings
 
         mappings.write(linux, init.pid, making.situation.privileged)
+    elif linux.get("uidMappings") or linux.get("gidMappings"):
+        from pyoci.lifecycle import mappings
+
+        mappings.compare(linux, init.pid)
     if not _born_inside(making.cgroup):
         making.cgroup.join(init.pid)
+    if making.resctrl:
+        making.resctrl.join(init.pid)
     adjustment = config["process"].get("oomScoreAdj")
     if adjustment is not None:
         set_oom_score(init.pid, adjustment)
+
+
+def _give_devices(making: Making) -> None:
+    from pyoci.lifecycle import net_devices
+
+    assert making.init
+    making.network = os.open(f"/proc/{making.init.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    net_devices.give(making.devices, making.network, making.init.pid)
 
 
 def set_oom_score(pid: int, adjustment: int) -> None:
@@ -380,10 +429,6 @@ def _converse(making: Making) -> None:
         if report.kind == executor.DESCRIPTOR:
             _take_terminal(making, report.descriptor)
         elif report.kind == executor.READY:
-    elif linux.get("uidMappings") or linux.get("gidMappings"):
-        from pyoci.lifecycle import mappings
-
-        mappings.compare(linux, init.pid)
             _finish(making)
             init.answer()
             while init.receive():
@@ -393,6 +438,8 @@ def _converse(making: Making) -> None:
             reason = init.plan.steps[report.step].args[0]
             if reason == compiler.JOIN:
                 _join(making)
+            elif reason == compiler.DEVICES:
+                _give_devices(making)
             elif reason == compiler.HOOKS:
                 _run_hooks(making)
             elif reason == compiler.START:

@@ -54,14 +54,32 @@ def remove(container: store.Container, settings: Settings) -> None:
     """Kill what lives, remove the cgroups and the state, then run the poststop hooks."""
     state = container.state
     cgroup = manager.load(state["cgroup"])
-    if container.alive():
+    alive = container.alive()
+    if state.get("net_devices"):
+        _take_back_devices(container, state["pid"] if alive else 0, settings)
+    if alive:
         _kill_and_wait(container)
     cgroup.kill(9)
     cgroup.destroy()
+    if state.get("resctrl"):
+        from pyoci.cgroup import resctrl
+
+        resctrl.load(state["resctrl"]).destroy()
     container.remove()
     if state["hooks"].get("poststop"):
         run_poststop(state, settings)
     container.close()
+
+
+def _take_back_devices(container: store.Container, pid: int, settings: Settings) -> None:
+    from pyoci.lifecycle import net_devices
+
+    namespace = net_devices.open_namespace(container.config(), pid)
+    if namespace >= 0:
+        try:
+            net_devices.take_back(container.state["net_devices"], namespace, settings.warn)
+        finally:
+            os.close(namespace)
 
 
 def _kill_and_wait(container: store.Container) -> None:

@@ -239,6 +239,10 @@ class _Execution:
                 reason = init.plan.steps[report.step].args[0]
                 if reason == compiler.JOIN:
                     cgroup.exec_join(init.stage, self.options.cgroup, self.joined.pid)
+                    if self.container.state.get("resctrl"):
+                        from pyoci.cgroup import resctrl
+
+                        resctrl.load(self.container.state["resctrl"]).join(init.stage)
                 elif reason == compiler.START:
                     self._finish(init)
             init.answer()

@@ -61,6 +61,7 @@ def run(
         making.container.close()  # the lock: others may now signal, pause or exec
         status = watch.wait(init.pid, init.pidfd)
         init.pid = 0
+        making.take_back_devices()
     finally:
         if watch:
             watch.close()
@@ -84,6 +85,7 @@ def _delete(settings: Settings, container_id: str) -> None:
 def _discard(settings: Settings, making: creation.Making, container_id: str) -> None:
     """Remove a container that could not be started: nobody has been told of it."""
     assert making.init
+    making.take_back_devices()
     making.init.destroy()
     delete.remove(making.container, settings)
     if making.master >= 0:

@@ -1,7 +1,7 @@
 """The order of things: from config.json to the whole plan of a container, or of a further process.
 
 stage       (only with joined or time namespaces) join, then clone
-early       die with the runtime, wait for the user's mappings, session, names, sysctls
+early       die with the runtime, wait for the user's mappings, session, names, network devices, sysctls
 filesystem  root, mounts - with a wait for the cgroup on the way -, devices, terminal
 hooks       a wait, in which the runtime runs prestart, createRuntime and createContainer
 change      read-only and masked paths, the change of root
@@ -29,28 +29,18 @@ if TYPE_CHECKING:
 
 # What the runtime is asked for at each wait.
 JOIN = "user mappings and cgroup"
+DEVICES = "network devices"
 HOOKS = "hooks"
 START = "start"
 
 # Hooks that run while the container's process waits before its root has changed.
 EARLY_HOOKS = ("prestart", "createRuntime", "createContainer")
 
-# Properties that this version can't honour yet: an error is better than a container without them.
-UNSUPPORTED = ("intelRdt", "netDevices")
-
 
 def compile_container(config: dict[str, Any], situation: Situation, *, bundle: str, rootfs: str) -> Plan:
     """The plan of a container's first process (runtime.md#lifecycle, steps 2 to 8)."""
     linux = config.get("linux") or {}
     process = config["process"]
-    for name in UNSUPPORTED:
-        if linux.get(name):
-            raise Error(
-                f"linux.{name} can't be honoured by this version of pyoci",
-                code="not-supported",
-                pointer=f"/linux/{name}",
-                hint="remove it",
-            )
     namespaces = Namespaces(config)
     if not namespaces.has("mount"):
         raise Error(
@@ -67,9 +57,9 @@ def compile_container(config: dict[str, Any], situation: Situation, *, bundle: s
     plan.steps += _early(config, namespaces, situation)
     plan.steps += compile_root(config, rootfs)
     plan.steps += compile_mounts(config, namespaces, situation, bundle, plan, _join(namespaces))
-    # Now, as the root may soon be read-only.
     # What it inherited is the runtime's own: it gets every CPU that its cgroup allows.
     plan.steps.append(steps.affinity("/process", mask=b""))
+    # Now, as the root may soon be read-only.
     plan.steps.append(steps.make_directory("/process/cwd", path=process["cwd"], mode=0o755))
     if process.get("terminal"):
         plan.steps.append(_terminal(process, "/process", attach=1))
@@ -122,6 +112,8 @@ def _early(config: dict[str, Any], namespaces: Namespaces, situation: Situation)
     if "network" in namespaces.new:
         plan.append(steps.loopback_up(namespaces.pointers["network"]))
     plan += compile_names(config)
+    if (config.get("linux") or {}).get("netDevices"):
+        plan.append(steps.wait_runtime("/linux/netDevices", reason=DEVICES))  # before their own sysctls
     plan += compile_sysctls(config)
     return plan
 
@@ -193,11 +185,11 @@ def compile_exec(
     add = plan.steps.append
     add(steps.die_with_parent("", signal=SIGKILL))
     add(steps.wait_runtime("/linux/cgroupsPath", reason=JOIN))
+    if not process.get("execCPUAffinity"):
+        add(steps.affinity("/process", mask=b""))
     if kinds:
         add(steps.join_process("/linux/namespaces", pidfd="process", kinds=kinds))
     add(steps.clone("/process", flags=0))
-    if not process.get("execCPUAffinity"):
-        add(steps.affinity("/process", mask=b""))
     add(steps.die_with_parent("", signal=SIGKILL))
     if user:
         if situation.set_groups:

@@ -304,14 +304,17 @@ BROKEN = [
     (config("linux/netDevices", {"eth0": {}}), "/linux/netDevices: devices were found without a network"),
     *(
         (config("linux/netDevices", {"eth0": {"name": name}}, ("network",)), "/linux/netDevices/eth0/name: ")
-        for name in ("a/b", "a:b", "a b", ".", "..", "x" * 16, "é" * 8)
+        for name in ("a/b", "a:b", "a b", ".", "..", "x" * 16, "é" * 8, "%s", "a%d%d", "x%d" * 5)
     ),
     (
         config("linux/netDevices", {"eth0": {"name": "x"}, "eth1": {"name": "x"}}, ("network",)),
         "/linux/netDevices/eth1/name: x was found, which eth0 is called too",
     ),
     (config("linux/intelRdt", {"closID": "a/b"}), '/linux/intelRdt/closID: "a/b" was found'),
-    (config("linux/intelRdt", {"closID": ".."}), '/linux/intelRdt/closID: ".." was found'),
+    *(
+        (config("linux/intelRdt", {"closID": name}), f'/linux/intelRdt/closID: "{name}" was found')
+        for name in ("..", "/a", "info", "mon_groups")
+    ),
     (config("linux/memoryPolicy", {"mode": "MPOL_BIND"}), "/linux/memoryPolicy/nodes: no nodes were found"),
     (
         config("linux/memoryPolicy", {"mode": "MPOL_LOCAL", "nodes": "0"}),
