@@ -150,8 +150,10 @@ def check_linux(linux: dict[str, Any], namespaces: dict[str, str], findings: Fin
         _intel_rdt(linux["intelRdt"], findings)
     if "memoryPolicy" in linux:
         _memory_policy(linux["memoryPolicy"], findings)
-    if linux.get("personality", {}).get("flags"):
-        findings.warn("/linux/personality/flags", "none is defined yet, so they are ignored")
+    for index, flag in enumerate(linux.get("personality", {}).get("flags", ())):
+        # config.md#valid-values: what isn't supported is an error
+        place = f"/linux/personality/flags/{index}"
+        findings.refuse(place, f"{quote(flag)} was found; the specification has no flags yet")
 
 
 def _devices(devices: list[dict[str, Any]], findings: Findings) -> None:
