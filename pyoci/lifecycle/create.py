@@ -192,10 +192,9 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
         situation.last_capability = privileges.last_capability()
         if not any(entry["type"] == "user" for entry in linux.get("namespaces") or ()):
             situation.bounding = privileges.bounding_set()
+    _check_labels(config)
     if any(mount.get("type") in ("cgroup", "cgroup2") for mount in config.get("mounts") or ()):
         situation.cgroups = cgroup_view(where, making.cgroup, config.get("annotations") or {})
-    if linux.get("mountLabel"):
-        _check_selinux()
     if linux.get("seccomp"):
         compile_filter(linux["seccomp"], settings, situation)
     if linux.get("netDevices"):
@@ -214,16 +213,12 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
         settings.warn(warning)
 
 
-def _check_selinux() -> None:
-    from pyoci.host import selinux
+def _check_labels(config: dict[str, Any]) -> None:
+    process, mounts = config["process"], (config.get("linux") or {}).get("mountLabel") or ""
+    if mounts or process.get("apparmorProfile") or process.get("selinuxLabel"):
+        from pyoci.host import lsm
 
-    if not selinux.enabled():
-        raise Error(
-            "the mounts are to have a label of SELinux's, which is off in this kernel",
-            code="not-supported",
-            pointer="/linux/mountLabel",
-            hint="remove the property",
-        )
+        lsm.check_labels(process, mounts)
 
 
 def compile_filter(section: dict[str, Any], settings: Settings, situation: Situation) -> None:

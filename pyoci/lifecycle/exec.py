@@ -186,6 +186,10 @@ class _Execution:
         situation.last_capability = privileges.last_capability()
         if not self.joined.user:
             situation.bounding = privileges.bounding_set()
+        if self.process.get("apparmorProfile") or self.process.get("selinuxLabel"):
+            from pyoci.host import lsm
+
+            lsm.check_labels(self.process)
         seccomp = (self.config.get("linux") or {}).get("seccomp")
         if seccomp:
             creation.compile_filter(seccomp, self.settings, situation)

@@ -287,20 +287,8 @@ def _not_mapped(what: str) -> Callable[[Plan, Step, str], str]:
 
 def _no_label(plan: Plan, step: Step, said: str) -> str:
     if str(step.args[0]) != "apparmor":
-        return _no_selinux(plan, step, said) or "the policy must know this label"
-    try:
-        with open("/sys/module/apparmor/parameters/enabled") as file:
-            if file.read().startswith("Y"):
-                return f"load a profile named {step.args[2]}"
-    except FileNotFoundError:
-        return "this kernel was built without AppArmor: remove the property"
-    return "AppArmor is off in this kernel: remove the property"
-
-
-def _no_selinux(plan: Plan, step: Step, said: str) -> str:
-    from pyoci.host import selinux
-
-    return "" if selinux.enabled() else "SELinux is off in this kernel: remove the property"
+        return "the policy must know this label"
+    return f"load a profile named {str(step.args[2]).removeprefix('exec ')}"
 
 
 def _links(plan: Plan, step: Step, said: str) -> str:
@@ -324,8 +312,7 @@ _HINTS: dict[tuple[str, int], str | Callable[[Plan, Step, str], str]] = {
     ("join_namespace", EPERM): "it must be owned by a user namespace in which pyoci is root",
     ("time_offsets", ERANGE): "no clock may be before 0 or after some 146 years",
     ("session_keyring", EDQUOT): "too many keyrings: raise kernel.keys.maxkeys, or give --no-new-keyring",
-    ("session_keyring", EINVAL): _no_selinux,
-    ("session_keyring", ENOENT): _no_selinux,
+    ("session_keyring", EINVAL): "the policy must know this label",
     ("sysctl", ENOENT): "this kernel has no such parameter, or not in a network namespace of its own",
     ("sysctl", EINVAL): "the kernel doesn't take this value for it",
     ("sysctl", EPERM): "this kernel lets only the host's root set it",

@@ -69,11 +69,14 @@ def _text(pid: int, name: str, text: str, pointer: str) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
+        lines = text.splitlines()
+        shown = "; ".join(lines) if len(lines) <= 2 else f"{lines[0]}; {lines[1]}; ..."
         raise Error(
-            f"the kernel refused {text.strip()!r} as {name}: {os.strerror(error.errno or 0).lower()}",
+            f"the kernel refused {len(lines)} lines ({shown}) as {name}: "
+            + os.strerror(error.errno or 0).lower(),
             pointer=pointer,
             errno=error.errno or 0,
-            hint="ranges may not overlap, and at most 340 of them fit",
+            hint="ranges may not overlap, and less than 4096 bytes of lines are read",
         ) from None
 
 

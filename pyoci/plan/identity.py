@@ -108,11 +108,11 @@ def _privileges(
     has to allow; with it, as late as can be."""
     early: list[Step] = []
     late: list[Step] = []
-    for lsm, key in (("apparmor", "apparmorProfile"), ("selinux", "selinuxLabel")):
+    # AppArmor takes commands there, SELinux nothing but a label.
+    for lsm, key, command in (("apparmor", "apparmorProfile", "exec "), ("selinux", "selinuxLabel", "")):
         if process.get(key):
-            early.append(
-                steps.label_process(f"{pointer}/{key}", lsm=lsm, attribute="exec", value=process[key])
-            )
+            value = command + process[key]
+            early.append(steps.label_process(f"{pointer}/{key}", lsm=lsm, attribute="exec", value=value))
     if process.get("noNewPrivileges"):
         early.append(steps.no_new_privileges(pointer + "/noNewPrivileges"))
     if situation.filter:

@@ -435,7 +435,7 @@ def test_refused_by_exec(runtime: Runtime, bundle: Bundle) -> None:
 def test_a_profile_where_there_is_no_apparmor(runtime: Runtime, bundle: Bundle) -> None:
     process(apparmorProfile="nosuch")(bundle)
     done = runtime.call("run", "--bundle", str(bundle.save()), "one")
-    check(done, "run", "/process/apparmorProfile", ("label to nosuch", "without AppArmor"))
+    check(done, "run", "/process/apparmorProfile", ("without AppArmor", "remove the property"))
 
 
 @pytest.mark.skipif("selinuxfs" in Path("/proc/filesystems").read_text(), reason="this kernel has SELinux")
