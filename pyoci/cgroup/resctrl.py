@@ -136,15 +136,31 @@ def plan(section: dict[str, Any], container_id: str, mount: str) -> Group:
             pointer=f"{POINTER}/closID",
             hint="make the directory before, or set schemata",
         )
+    _check_monitoring(section, mount)
     monitor = f"{path}/mon_groups/{container_id}" if section.get("enableMonitoring") else ""
-    if monitor and not os.path.isdir(f"{mount}/mon_groups"):
-        raise Error(
-            "this processor monitors neither caches nor memory bandwidth",
-            code="not-supported",
-            pointer=f"{POINTER}/enableMonitoring",
-            hint="set it to false",
-        )
     return Group(path, not there, monitor)
+
+
+# What each property needs of info/L3_MON/mon_features. The last two are of specifications before 1.3: every
+# group counts for itself, so nothing is made for them.
+_MONITORED = {"enableMonitoring": "", "enableCMT": "llc_occupancy", "enableMBM": "mbm_"}
+
+
+def _check_monitoring(section: dict[str, Any], mount: str) -> None:
+    """Error for monitoring that the processor hasn't."""
+    for name, feature in _MONITORED.items():
+        if section.get(name):
+            try:
+                features = files.read(f"{mount}/info/L3_MON/mon_features")
+            except OSError:
+                features = ""
+            if not any(line.startswith(feature) for line in features.split()):
+                raise Error(
+                    f"this processor doesn't monitor that: it has {' '.join(features.split()) or 'nothing'}",
+                    code="not-supported",
+                    pointer=f"{POINTER}/{name}",
+                    hint="set it to false",
+                )
 
 
 def _schema_lines(section: dict[str, Any]) -> list[str]:

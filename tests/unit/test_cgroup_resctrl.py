@@ -29,7 +29,8 @@ def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             Path(path, "mon_groups").mkdir()
 
     root = tmp_path / "resctrl"
-    (root / "info").mkdir(parents=True)
+    (root / "info/L3_MON").mkdir(parents=True)
+    (root / "info/L3_MON/mon_features").write_text("llc_occupancy\nmbm_total_bytes\n")
     (root / "info/last_cmd_status").write_text("ok\n")
     (root / "mon_groups").mkdir()
     (root / "schemata").write_text(SCHEMATA)
@@ -146,11 +147,19 @@ def test_monitoring_has_a_group_of_its_own(name: str, group: str, mount: Path) -
     assert tree(mount).keys() == before.keys()
 
 
-def test_a_processor_without_monitoring_is_told_of(mount: Path) -> None:
-    (mount / "mon_groups").rmdir()
+@pytest.mark.parametrize("name", ["enableMonitoring", "enableCMT", "enableMBM"])
+def test_what_the_processor_does_not_monitor_is_told_of(name: str, mount: Path) -> None:
+    section = {name: True}
+    assert resctrl.plan(section, "box", str(mount)).ours
+    features = mount / "info/L3_MON/mon_features"
+    if name != "enableMonitoring":
+        features.write_text("mbm_total_bytes\n" if name == "enableCMT" else "llc_occupancy\n")
+        with pytest.raises(Error, match=f"it has {features.read_text().strip()}"):
+            resctrl.plan(section, "box", str(mount))
+    features.unlink()
     with pytest.raises(Error) as caught:
-        resctrl.plan({"enableMonitoring": True}, "box", str(mount))
-    assert (caught.value.code, caught.value.pointer) == ("not-supported", "/linux/intelRdt/enableMonitoring")
+        resctrl.plan(section, "box", str(mount))
+    assert (caught.value.code, caught.value.pointer) == ("not-supported", f"/linux/intelRdt/{name}")
 
 
 def refusing(number: int) -> Callable[..., None]:
