@@ -33,6 +33,12 @@ def check_process(process: dict[str, Any], prefix: str, findings: Findings) -> N
 def _scheduler(scheduler: dict[str, Any], prefix: str, findings: Findings) -> None:
     """The arguments of sched_setattr(2) that go together."""
     policy, nice, priority = scheduler["policy"], scheduler.get("nice", 0), scheduler.get("priority", 0)
+    if policy == "SCHED_ISO":
+        findings.refuse(f"{prefix}/policy", "SCHED_ISO was found, which Linux has not; SCHED_OTHER would do")
+    for index, flag in enumerate(scheduler.get("flags", ())):
+        if flag.startswith("SCHED_FLAG_UTIL_CLAMP_"):
+            place = f"{prefix}/flags/{index}"
+            findings.refuse(place, f"{flag} was found, for whose value there is no property; none would do")
     if not -20 <= nice <= 19:
         findings.refuse(f"{prefix}/nice", f"{nice} was found; -20 to 19 would do")
     if policy in ("SCHED_FIFO", "SCHED_RR"):

@@ -187,3 +187,37 @@ class Runtime:
         described = json.loads(self.ok("state", container_id))
         assert isinstance(described, dict)
         return described
+
+
+class Sleeper:
+    """A container that does nothing but sleep, to be looked at from outside."""
+
+    def __init__(self, runtime: Runtime, bundle: Bundle) -> None:
+        self.runtime = runtime
+        self.bundle = bundle
+        self.process: dict[str, Any] = bundle.config["process"]
+        self.linux: dict[str, Any] = bundle.config["linux"]
+
+    def create(self, *flags: str) -> int:
+        """Create it; its process as the host numbers it."""
+        self.runtime.create(self.bundle.args("sleep", "300"), "box", *flags)
+        pid: int = self.runtime.state("box")["pid"]
+        return pid
+
+    def pid(self, *flags: str) -> int:
+        """Create and start it; its process as the host numbers it."""
+        pid = self.create(*flags)
+        self.runtime.ok("start", "box")
+        return pid
+
+    def refused(self) -> str:
+        """What create says to this configuration, which it mustn't accept."""
+        done = self.runtime.call("create", "--bundle", str(self.bundle.args("sleep", "300").save()), "box")
+        assert done.returncode == 1
+        return done.stderr
+
+
+def status(pid: int) -> dict[str, list[str]]:
+    """The words behind each name in /proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.split() for name, _, value in (line.partition(":") for line in lines)}

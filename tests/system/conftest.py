@@ -14,7 +14,7 @@ from pyoci.cgroup import manager
 from pyoci.cgroup.layout import Layout
 from pyoci.cgroup.manager import Manager
 from support import cgroups
-from support.containers import PYOCI, Bundle, Runtime
+from support.containers import PYOCI, Bundle, Runtime, Sleeper
 from support.leftovers import Before, adopt_orphans
 
 
@@ -107,6 +107,12 @@ def start() -> Iterator[cgroups.Start]:
         for stream in (process.stdout, process.stderr):
             assert stream
             stream.close()
+
+
+@pytest.fixture
+def sleeper(runtime: Runtime, bundle: Bundle) -> Iterator[Sleeper]:
+    yield Sleeper(runtime, bundle)
+    runtime.ok("delete", "--force", "box")
 
 
 FAILED = pytest.StashKey[bool]()
