@@ -238,6 +238,17 @@ int shim_prctl(int option, unsigned long value)
     return result < 0 ? -errno : result;
 }
 
+int shim_set_scheduler(int pid, const char *attributes)
+{
+    return syscall(SYS_sched_setattr, pid, attributes, 0u) < 0 ? -errno : 0;
+}
+
+int shim_set_io_priority(int pid, int priority)
+{
+    enum { WHO_PROCESS = 1 };
+    return syscall(SYS_ioprio_set, WHO_PROCESS, pid, priority) < 0 ? -errno : 0;
+}
+
 int shim_signal_fd(void)
 {
     sigset_t every;

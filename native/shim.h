@@ -32,6 +32,10 @@ int shim_change_mount(int mount, int recursive, uint64_t propagation, int idmap)
 /* prctl(2) with one number. */
 int shim_prctl(int option, unsigned long value);
 
+/* sched_setattr(2) with a struct sched_attr, and ioprio_set(2), of another process. */
+int shim_set_scheduler(int pid, const char *attributes);
+int shim_set_io_priority(int pid, int priority);
+
 /* signalfd(2) for every signal; the caller has blocked them. */
 int shim_signal_fd(void);
 

@@ -483,7 +483,7 @@ def _finish(making: Making) -> None:
     init, options, config = making.init, making.options, making.bundle.config
     assert init
     if any(entry["type"] == "user" for entry in (config.get("linux") or {}).get("namespaces") or ()):
-        set_limits(config["process"], init.pid)
+        set_from_outside(config["process"], init.pid)
     _note_process(making)
     state = making.container.state
     state["phase"] = "created"
@@ -495,8 +495,12 @@ def _finish(making: Making) -> None:
     handover.tell_process(options, init.pid, init.pidfd)
 
 
-def set_limits(process: dict[str, Any], pid: int) -> None:
-    """Resource limits from outside, as inside a user namespace nobody may raise them (prlimit(2))."""
+def set_from_outside(process: dict[str, Any], pid: int) -> None:
+    """What nobody may raise inside a user namespace: priorities, and resource limits (prlimit(2))."""
+    if process.get("scheduler") or process.get("ioPriority"):
+        from pyoci.lifecycle.priorities import set_priorities
+
+        set_priorities(process, pid)
     if not process.get("rlimits"):
         return
     from resource import prlimit

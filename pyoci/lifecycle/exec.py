@@ -278,5 +278,5 @@ class _Execution:
         if adjustment is not None:
             creation.set_oom_score(init.pid, adjustment)
         if self.joined.user:
-            creation.set_limits(self.process, init.pid)
+            creation.set_from_outside(self.process, init.pid)
         handover.tell_process(self.options, init.pid, init.pidfd)

@@ -30,6 +30,7 @@ from errno import (
 from pyoci.errors import Error
 from pyoci.plan import steps
 from pyoci.plan.explain import sentence
+from pyoci.plan.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from pyoci.cgroup.manager import Manager
     from pyoci.lifecycle.init import Report
     from pyoci.lifecycle.store import Container
-    from pyoci.plan.plan import Plan
     from pyoci.plan.steps import Step
 
 _LONGEST = 200  # characters of one argument in a message
@@ -268,13 +268,17 @@ def _too_high(step: Step) -> str:
 
 def refused_limit(pointer: str, resource: int, soft: int, hard: int, error: int) -> Error:
     """The Error for a resource limit that the runtime could not set from outside."""
-    step = steps.rlimit(pointer, resource=resource, soft=soft, hard=hard)
+    return refused_step(steps.rlimit(pointer, resource=resource, soft=soft, hard=hard), error)
+
+
+def refused_step(step: Step, error: int) -> Error:
+    """The Error for what a step does, when it was the runtime that did it, from outside."""
     return Error(
         f"can't {sentence(step)}: {os.strerror(error).lower()}",
         code=_CODES.get(error, "kernel"),
-        pointer=pointer,
+        pointer=step.pointer,
         errno=error,
-        hint=_too_high(step) if error == EPERM else "",
+        hint=_hint(Plan(), step, "", error),
     )
 
 
@@ -356,7 +360,8 @@ _HINTS: dict[tuple[str, int], str | Callable[[Plan, Step, str], str]] = {
     ("readonly_path", ELOOP): _links,
     ("terminal", ENOENT): "a terminal needs a mount of type devpts on /dev/pts, with ptmxmode=0666",
     ("pivot_root", EINVAL): "on a root in memory, as in an initramfs, give --no-pivot",
-    ("scheduler", EPERM): "real-time policies need CAP_SYS_NICE, or time in the cgroup's cpu.rt_runtime_us",
+    ("scheduler", EPERM): "real-time policies need CAP_SYS_NICE and time in the cgroup's cpu.rt_runtime_us, "
+    "SCHED_DEADLINE also every CPU of the machine in its cpuset",
     ("scheduler", EBUSY): "the CPUs don't have that much time left",
     ("io_priority", EPERM): "IOPRIO_CLASS_RT needs CAP_SYS_NICE",
     ("affinity", EINVAL): "at least one of the CPUs must be online and in the cgroup's cpuset",

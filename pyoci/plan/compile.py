@@ -165,8 +165,8 @@ def _process(
     ):
         from pyoci.plan.scheduling import compile_scheduling
 
-        plan += compile_scheduling(config, process, pointer)
-    # Inside a user namespace nobody may raise a hard limit: there the runtime sets them.
+        plan += compile_scheduling(config, process, pointer, priorities=not in_user_namespace)
+    # Inside a user namespace nobody may raise a hard limit or a priority: there the runtime sets them.
     plan += compile_identity(process, situation, pointer, limits=not in_user_namespace)
     plan.append(compile_execute(process, pointer))
     return plan

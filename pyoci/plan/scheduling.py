@@ -41,21 +41,19 @@ MEMORY_FLAGS = {
 }
 
 
-def compile_scheduling(config: dict[str, Any], process: dict[str, Any], pointer: str) -> list[Step]:
-    """The steps for whichever of these properties are there."""
+def compile_scheduling(
+    config: dict[str, Any], process: dict[str, Any], pointer: str, *, priorities: bool
+) -> list[Step]:
+    """The steps for whichever of these properties are there. `priorities`: set the process's own among
+    them here, else the runtime does it from outside."""
     plan: list[Step] = []
     linux = config.get("linux") or {}
     personality = linux.get("personality")
     if personality:
         persona = PERSONALITIES[personality["domain"]]
         plan.append(steps.personality("/linux/personality/domain", persona=persona))
-    if process.get("scheduler"):
-        attributes = _scheduler(process["scheduler"])
-        plan.append(steps.scheduler(pointer + "/scheduler", attributes=attributes))
-    priority = process.get("ioPriority")
-    if priority:
-        value = IO_CLASSES[priority["class"]] << 13 | priority.get("priority", 0)
-        plan.append(steps.io_priority(pointer + "/ioPriority", priority=value))
+    if priorities:
+        plan += compile_priorities(process, pointer)
     policy = linux.get("memoryPolicy")
     if policy:
         mode = MEMORY_MODES[policy["mode"]]
@@ -63,6 +61,19 @@ def compile_scheduling(config: dict[str, Any], process: dict[str, Any], pointer:
             mode |= MEMORY_FLAGS[flag]
         nodes = bit_mask(policy.get("nodes") or "", "/linux/memoryPolicy/nodes")
         plan.append(steps.memory_policy("/linux/memoryPolicy", mode=mode, nodes=nodes))
+    return plan
+
+
+def compile_priorities(process: dict[str, Any], pointer: str) -> list[Step]:
+    """Scheduler and I/O priority, if there are any."""
+    plan: list[Step] = []
+    if process.get("scheduler"):
+        attributes = _scheduler(process["scheduler"])
+        plan.append(steps.scheduler(pointer + "/scheduler", attributes=attributes))
+    priority = process.get("ioPriority")
+    if priority:
+        value = IO_CLASSES[priority["class"]] << 13 | priority.get("priority", 0)
+        plan.append(steps.io_priority(pointer + "/ioPriority", priority=value))
     return plan
 
 

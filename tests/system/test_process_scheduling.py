@@ -79,7 +79,10 @@ class WithoutCgroups(Runtime):
         return [self.program, "--root", str(self.root), "--cgroup-manager", "disabled", *args]
 
 
-def test_deadline_scheduler(sleeper: Sleeper) -> None:
+@pytest.mark.parametrize("user", [False, True], ids=["", "user namespace"])
+def test_deadline_scheduler(user: bool, sleeper: Sleeper) -> None:
+    if user:
+        sleeper.bundle.in_user_namespace()
     deadline = {"runtime": 2_000_000, "deadline": 30_000_000, "period": 40_000_000}
     sleeper.process["scheduler"] = {"policy": "SCHED_DEADLINE", **deadline}
     found = scheduling(sleeper.pid())
@@ -121,7 +124,10 @@ def test_what_linux_or_the_specification_lacks(
 
 
 @pytest.mark.parametrize(("name", "number"), [("RT", 1), ("BE", 2), ("IDLE", 3)])
-def test_io_priority(name: str, number: int, sleeper: Sleeper) -> None:
+@pytest.mark.parametrize("user", [False, True], ids=["", "user namespace"])
+def test_io_priority(user: bool, name: str, number: int, sleeper: Sleeper) -> None:
+    if user:
+        sleeper.bundle.in_user_namespace()
     sleeper.process["ioPriority"] = {"class": f"IOPRIO_CLASS_{name}", "priority": 5}
     found = LIBC.syscall(IOPRIO_GET, 1, sleeper.pid())
     assert (found >> 13, found & 7) == (number, 5)
