@@ -17,6 +17,7 @@ BUSYBOX = Path("/bin/busybox")
 DIRECTORIES = {
     "dev": 0o755,
     "etc": 0o755,
+    "everything": 0o755,
     "home/user": 0o755,
     "mnt": 0o755,
     "opt/broken": 0o755,
@@ -37,6 +38,8 @@ FILES = {
     "etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
     "etc/resolv.conf": "nameserver 127.0.0.1\n",
     "etc/profile": "PS1='\\h:\\w\\$ '\n",
+    # where the bundle `everything`, whose root may make nothing here, binds a file
+    "run/secret": "",
 }
 # Programs that can't be started, for the bundles that are broken on purpose.
 SCRIPT_WITHOUT_INTERPRETER = "#!/no/such/interpreter -x\necho never\n"

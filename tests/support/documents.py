@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,24 @@ def inline(schema: Any, root: dict[str, Any], load: Any = None) -> Any:
             target = target[part]
         return inline(target, document, load)
     return {name: inline(value, root, load) for name, value in schema.items() if name != "definitions"}
+
+
+def leaves(schema: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[str]:
+    """The pointer of every property with a plain value; [] for any item, * for any name."""
+    while "$ref" in schema:
+        target: Any = root
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        schema = target
+    if schema.get("properties"):
+        for name, value in schema["properties"].items():
+            yield from leaves(value, root, f"{path}/{name}")
+    elif isinstance(schema.get("additionalProperties"), dict):
+        yield from leaves(schema["additionalProperties"], root, f"{path}/*")
+    elif isinstance(schema.get("items"), dict):
+        yield from leaves(schema["items"], root, f"{path}/[]")
+    else:
+        yield path
 
 
 def read(path: Path) -> Any:

@@ -5,11 +5,7 @@ Held against the schema, so that no property can be added that nobody looks at.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import Any
-
-from support.containers import REPOSITORY
+from support.documents import REPOSITORY, SCHEMAS, leaves, read
 
 IDENTITY = "tests/system/test_process_identity.py"
 SCHEDULING = "tests/system/test_process_scheduling.py"
@@ -90,26 +86,8 @@ OTHER_SUBJECTS = {
 }
 
 
-def leaves(schema: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[str]:
-    """The pointer of every property with a plain value; [] for any item, * for any name."""
-    while "$ref" in schema:
-        target: Any = root
-        for part in schema["$ref"].removeprefix("#/").split("/"):
-            target = target[part]
-        schema = target
-    if schema.get("properties"):
-        for name, value in schema["properties"].items():
-            yield from leaves(value, root, f"{path}/{name}")
-    elif isinstance(schema.get("additionalProperties"), dict):
-        yield from leaves(schema["additionalProperties"], root, f"{path}/*")
-    elif isinstance(schema.get("items"), dict):
-        yield from leaves(schema["items"], root, f"{path}/[]")
-    else:
-        yield path
-
-
 def test_every_property_of_the_schema_is_in_the_table() -> None:
-    schema = json.loads((REPOSITORY / "schemas/config-schema.json").read_text())
+    schema = read(SCHEMAS / "config-schema.json")
     process = set(leaves(schema["properties"]["process"], schema, "/process"))
     linux = set(leaves(schema["properties"]["linux"], schema, "/linux"))
     about_it = {path for path in linux if path.split("/")[2] not in OTHER_SUBJECTS}
