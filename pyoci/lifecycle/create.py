@@ -187,6 +187,10 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
     situation.keyring = not making.options.no_new_keyring
     situation.privileged = situation.set_groups = privileges.is_host_root()
     situation.superuser = os.geteuid() == 0
+    if not situation.privileged and linux.get("gidMappings"):
+        from pyoci.lifecycle import mappings
+
+        situation.set_groups = not mappings.is_by_hand(linux)
     situation.preserve = making.options.preserve_fds
     if config["process"].get("capabilities"):
         situation.last_capability = privileges.last_capability()

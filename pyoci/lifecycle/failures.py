@@ -368,6 +368,7 @@ _HINTS: dict[tuple[str, int], str | Callable[[Plan, Step, str], str]] = {
     ("memory_policy", EINVAL): "the nodes must have memory and be in the cgroup's cpuset.mems",
     ("rlimit", EPERM): lambda plan, step, said: _too_high(step),
     ("groups", EINVAL): _GROUP_IDS,
+    ("groups", EPERM): "who maps nothing but his own ids has given up setgroups(2): map more, of /etc/subgid",
     ("user", EINVAL): _USER_IDS,
     ("label_process", EINVAL): _no_label,
     ("label_process", ENOENT): _no_label,

@@ -21,7 +21,7 @@ def write(linux: dict[str, Any], pid: int, privileged: bool, prefix: str = "/lin
         _put(pid, "uid_map", uids, f"{prefix}/uidMappings")
         _put(pid, "gid_map", gids, f"{prefix}/gidMappings")
         return
-    if _only_self(uids, os.geteuid()) and _only_self(gids, os.getegid()):
+    if is_by_hand(linux):
         # Who maps only himself must give up setgroups(2) first, user_namespaces(7).
         _text(pid, "setgroups", "deny", f"{prefix}/gidMappings")
         _put(pid, "uid_map", uids, f"{prefix}/uidMappings")
@@ -46,6 +46,12 @@ def compare(linux: dict[str, Any], pid: int) -> None:
                 pointer=f"/linux/{name}",
                 hint="leave the mappings away: they are the namespace's own",
             )
+
+
+def is_by_hand(linux: dict[str, Any]) -> bool:
+    """Whether an unprivileged caller maps himself alone, which takes no help and costs him setgroups(2)."""
+    uids, gids = linux.get("uidMappings") or [], linux.get("gidMappings") or []
+    return _only_self(uids, os.geteuid()) and _only_self(gids, os.getegid())
 
 
 def _only_self(mappings: list[dict[str, Any]], own: int) -> bool:
