@@ -15,6 +15,7 @@ ENABLED = Path("/sys/module/apparmor/parameters/enabled")
 FILESYSTEM = Path("/sys/kernel/security/apparmor")
 
 pytestmark = [
+    pytest.mark.layout,
     pytest.mark.skipif(
         not ENABLED.exists() or not ENABLED.read_text().startswith("Y"),
         reason="AppArmor isn't on in this kernel",

@@ -12,6 +12,7 @@ SCHEDULING = "tests/system/test_process_scheduling.py"
 NAMESPACES = "tests/system/test_process_namespaces.py"
 NET_DEVICES = "tests/system/test_net_devices.py"
 APPARMOR = "tests/system/test_apparmor.py"
+SELINUX = "tests/system/test_selinux.py"
 RESCTRL = "tests/unit/test_cgroup_resctrl.py"
 CONFORMANCE = "conformance/process.py"
 
@@ -37,7 +38,7 @@ SHOWN = {
     "/process/rlimits/[]/hard": (IDENTITY, "test_rlimits"),
     "/process/oomScoreAdj": (IDENTITY, "test_oom_score_adj"),
     "/process/apparmorProfile": (APPARMOR, "test_the_program_is_confined_by_its_profile"),
-    "/process/selinuxLabel": (APPARMOR, "test_a_label_of_selinux_goes_to_no_file_of_apparmor_s"),
+    "/process/selinuxLabel": (SELINUX, "test_the_program_has_its_label"),
     "/process/scheduler/policy": (SCHEDULING, "test_scheduler"),
     "/process/scheduler/nice": (SCHEDULING, "test_scheduler"),
     "/process/scheduler/priority": (SCHEDULING, "test_scheduler"),
