@@ -39,7 +39,6 @@ EARLY_HOOKS = ("prestart", "createRuntime", "createContainer")
 
 def compile_container(config: dict[str, Any], situation: Situation, *, bundle: str, rootfs: str) -> Plan:
     """The plan of a container's first process (runtime.md#lifecycle, steps 2 to 8)."""
-    linux = config.get("linux") or {}
     process = config["process"]
     namespaces = Namespaces(config)
     if not namespaces.has("mount"):

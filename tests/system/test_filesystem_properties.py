@@ -59,7 +59,8 @@ SHOWN = {
                               "system/test_masks.py::test_a_link_is_masked_itself"),
     "/linux/readonlyPaths/{}": ("system/test_masks.py::test_read_only_paths",),
     "/linux/rootfsPropagation": ("system/test_rootfs.py::test_propagation",),
-    "/linux/mountLabel": ("unit/test_labels.py::test_filesystems_get_it", "system/test_selinux_mounts.py::test_every_filesystem_but_the_kernels_own"),
+    "/linux/mountLabel": ("unit/test_labels.py::test_filesystems_get_it",
+                          "system/test_selinux_mounts.py::test_every_filesystem_but_the_kernels_own"),
 }  # fmt: skip
 
 
