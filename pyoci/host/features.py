@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 OLDEST_SPEC_VERSION = "1.0.0"
 
-# Annotations of config.json that change what is done, so that not everybody may be let give them.
-UNSAFE_ANNOTATIONS = (labels.ANNOTATION,)
+# Annotations of config.json that change what is done or take protection away: not everybody may give them.
+UNSAFE_ANNOTATIONS = (labels.ANNOTATION, seccomp.RAW)
 
 _SET_MODE_FILTER = 1  # seccomp(2)
 

@@ -26,7 +26,11 @@ FLAGS = {
 }
 NEW_LISTENER = 8
 
-_SCHEME = b"pyoci seccomp 2\n"  # changes with the format of a cache file and with what compiling means
+# crun's annotations: unknown names are an error; a program in base64 stands for the whole section.
+STRICT = "run.oci.seccomp_fail_unknown_syscall"
+RAW = "run.oci.seccomp_bpf_data"
+
+_SCHEME = b"pyoci seccomp 3\n"  # changes with the format of a cache file and with what compiling means
 _DIGEST = 32
 _MAX_PROGRAM = 4096 * 8  # BPF_MAXINSNS instructions
 _MAX_FILE = _MAX_PROGRAM + (64 << 10)
@@ -41,19 +45,38 @@ class Filter:
     flags     SECCOMP_FILTER_FLAG_*
     listener  the filter notifies: seccomp(2) will return a listener's descriptor
     warnings  what of the profile had to be left out, each with its JSON pointer
+    pointer   JSON pointer of the property that asked for it
     """
 
-    __slots__ = ("flags", "listener", "program", "warnings")
+    __slots__ = ("flags", "listener", "pointer", "program", "warnings")
 
-    def __init__(self, program: bytes, flags: int, listener: bool, warnings: list[str]) -> None:
+    def __init__(
+        self, program: bytes, flags: int, listener: bool, warnings: list[str], pointer: str = "/linux/seccomp"
+    ) -> None:
         self.program = program
         self.flags = flags
         self.listener = listener
         self.warnings = warnings
+        self.pointer = pointer
 
 
-def compile(section: Mapping[str, Any], cache_dir: str | None) -> Filter:
+def of_config(config: Mapping[str, Any], cache_dir: str) -> Filter | None:
+    """The filter that a container's configuration asks for, by linux.seccomp or by annotation, or None."""
+    section = (config.get("linux") or {}).get("seccomp")
+    annotations = config.get("annotations") or {}
+    if RAW in annotations:
+        from pyoci.host.seccomp_raw import decode
+
+        pointer = f"/annotations/{RAW}"
+        replaced = [f"{pointer}: its program is loaded in the place of /linux/seccomp"] if section else []
+        return Filter(decode(annotations[RAW], pointer), _flags(None, False), False, replaced, pointer)
+    return compile(section, cache_dir, strict=STRICT in annotations) if section else None
+
+
+def compile(section: Mapping[str, Any], cache_dir: str | None, *, strict: bool = False) -> Filter:
     """The filter of linux.seccomp, valid against the schema; cached below `cache_dir` unless None.
+
+    strict  the name of a system call that libseccomp doesn't know is an error, and not left out
 
     Raises Error, whose pointer names the property that is wrong or can't be done here.
     """
@@ -68,10 +91,10 @@ def compile(section: Mapping[str, Any], cache_dir: str | None) -> Filter:
     library, identity = find_library()
     directory = _open_cache(cache_dir) if cache_dir and identity else -1
     try:
-        key = _key(section, identity)
+        key = _key(section, identity, strict)
         cached = _load(directory, key) if directory >= 0 else None
         if cached is None:
-            cached = _compile(section, library)
+            cached = _compile(section, library, strict)
             if directory >= 0:
                 _store(directory, key, *cached)
     finally:
@@ -119,18 +142,18 @@ def _flags(names: list[str] | None, listener: bool) -> int:
     return flags & ~FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
 
 
-def _compile(section: Mapping[str, Any], library: str) -> tuple[bytes, list[str]]:
+def _compile(section: Mapping[str, Any], library: str, strict: bool) -> tuple[bytes, list[str]]:
     from pyoci.host.libseccomp import Library
     from pyoci.host.seccomp_profile import translate
 
-    return translate(section, Library(library))
+    return translate(section, Library(library), strict)
 
 
-def _key(section: Mapping[str, Any], identity: str) -> bytes:
+def _key(section: Mapping[str, Any], identity: str, strict: bool) -> bytes:
     """A name for all that the program depends on: the profile, the library, the kernel, this code."""
     system = os.uname()
     canonical = repr((
-        system.machine, system.release, identity,
+        system.machine, system.release, identity, strict,
         section["defaultAction"], section.get("defaultErrnoRet"), section.get("architectures") or [],
         [(rule["names"], rule["action"], rule.get("errnoRet"),
           [(arg["index"], arg["op"], arg["value"], arg.get("valueTwo", 0)) for arg in rule.get("args") or ()])

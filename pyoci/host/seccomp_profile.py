@@ -131,22 +131,28 @@ _MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS
 
 
 class _Rule:
-    """One element of `syscalls`: an answer, the alternatives of conditions for it, known names."""
+    """One element of `syscalls`: where it stands, its answer, the alternatives of conditions for it,
+    known names."""
 
-    __slots__ = ("action", "alternatives", "names")
+    __slots__ = ("action", "alternatives", "names", "place")
 
-    def __init__(self, action: int, alternatives: list[tuple[Condition, ...]], names: list[str]) -> None:
+    def __init__(
+        self, place: str, action: int, alternatives: list[tuple[Condition, ...]], names: list[str]
+    ) -> None:
+        self.place = place
         self.action = action
         self.alternatives = alternatives
         self.names = names
 
 
-def translate(section: Mapping[str, Any], library: Library) -> tuple[bytes, list[str]]:
+def translate(section: Mapping[str, Any], library: Library, strict: bool = False) -> tuple[bytes, list[str]]:
     """The BPF program of linux.seccomp and what had to be left out.
 
     Of the rules for a call one without conditions decides, else the first that holds; rules that
-    answer what the default answers don't count. Error, with the pointer of the property, for what is
-    wrong or can't be done.
+    answer what the default answers don't count; different answers under the same conditions are an
+    error. Error, with the pointer of the property, for what is wrong or can't be done.
+
+    strict  a name that the library doesn't know is an error, too
     """
     default_name = section["defaultAction"]
     if default_name == "SCMP_ACT_NOTIFY":
@@ -161,9 +167,12 @@ def translate(section: Mapping[str, Any], library: Library) -> tuple[bytes, list
         for index, rule in enumerate(section.get("syscalls") or ())
     ]
     warnings = []
+    if unknown and strict:
+        raise _unknown(section["syscalls"], unknown[0], library)
     if unknown:
         names = ", ".join(repr(name) for name in dict.fromkeys(unknown))
         warnings.append(f"{POINTER}/syscalls: unknown to libseccomp {library.version()}, left out: {names}")
+    _check_consistent([rule for rule in rules if rule.action != default])
     newer = default if default_name in _PERMISSIVE else ACTIONS["SCMP_ACT_ERRNO"] | ENOSYS
     profile = _Profile(rules, default, newer, library)
     tokens = _tokens(section.get("architectures") or ())
@@ -176,6 +185,31 @@ def translate(section: Mapping[str, Any], library: Library) -> tuple[bytes, list
             pointer=f"{POINTER}/syscalls",
         )
     return program, warnings
+
+
+def _check_consistent(rules: Iterable[_Rule]) -> None:
+    """Error for a call with two answers under the same conditions: whichever held, one rule would be
+    in vain. Without conditions, libseccomp and so everyone has the first hold, silently."""
+    seen: dict[tuple[str, tuple[Condition, ...]], _Rule] = {}
+    for rule in rules:
+        for conditions in filter(None, rule.alternatives):
+            for name in rule.names:
+                earlier = seen.setdefault((name, conditions), rule)
+                if earlier.action != rule.action:
+                    raise _invalid(
+                        rule.place,
+                        f"{name} is answered differently by {POINTER}/{earlier.place}, under the same"
+                        " conditions",
+                    )
+
+
+def _unknown(rules: Sequence[Mapping[str, Any]], name: str, library: Library) -> Error:
+    at = next(
+        f"syscalls/{index}/names/{rule['names'].index(name)}"
+        for index, rule in enumerate(rules)
+        if name in rule["names"]
+    )
+    return _invalid(at, f"{name!r} is a system call that libseccomp {library.version()} doesn't know")
 
 
 def _invalid(at: str, message: str) -> Error:
@@ -223,7 +257,7 @@ def _rule(rule: Mapping[str, Any], at: str, library: Library, unknown: list[str]
     names: list[str] = []
     for name in rule["names"]:
         (names if library.known(name) else unknown).append(name)
-    return _Rule(action, _alternatives(rule.get("args") or (), at), names)
+    return _Rule(at, action, _alternatives(rule.get("args") or (), at), names)
 
 
 def _alternatives(args: Sequence[Mapping[str, Any]], at: str) -> list[tuple[Condition, ...]]:
@@ -242,10 +276,11 @@ def _alternatives(args: Sequence[Mapping[str, Any]], at: str) -> list[tuple[Cond
         for key in ("value", "valueTwo"):
             if not 0 <= arg.get(key, 0) < 1 << 64:
                 raise _invalid(f"{here}/{key}", f"{arg[key]} is not a number of 64 bits")
-        conditions.append(Condition(arg["index"], arg["op"], arg["value"], arg.get("valueTwo", 0)))
+        second = arg.get("valueTwo", 0) if arg["op"] == "SCMP_CMP_MASKED_EQ" else 0
+        conditions.append(Condition(arg["index"], arg["op"], arg["value"], second))
     if len({condition.index for condition in conditions}) < len(conditions):
         return [(condition,) for condition in conditions]
-    return [tuple(conditions)]
+    return [tuple(sorted(conditions, key=lambda condition: condition.index))]
 
 
 class _Profile:

@@ -47,6 +47,15 @@ class Condition:
         self.value = value
         self.second = second
 
+    def _all(self) -> tuple[int, str, int, int]:
+        return self.index, self.operator, self.value, self.second
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Condition) and self._all() == other._all()
+
+    def __hash__(self) -> int:
+        return hash(self._all())
+
 
 # Conditions that have to hold together, and the answer then.
 Alternative = tuple[tuple[Condition, ...], int]

@@ -33,8 +33,11 @@ class Channel:
         self.descriptor = descriptor
 
     def send(self, data: bytes, descriptor: int = -1) -> None:
-        """Send bytes, and a descriptor along with them unless it is -1."""
-        checked(lib.shim_send(self.descriptor, data, len(data), descriptor), "send on a socket")
+        """Send bytes, and a descriptor along with the first of them unless it is -1."""
+        sent = checked(lib.shim_send(self.descriptor, data, len(data), descriptor), "send on a socket")
+        while sent < len(data):  # a stream's buffer can be smaller than what a signal interrupts
+            rest = data[sent:]
+            sent += checked(lib.shim_send(self.descriptor, rest, len(rest), -1), "send on a socket")
 
     def receive(self) -> tuple[bytes, int]:
         """The next packet and the descriptor that came with it, or -1; no bytes at the end."""

@@ -199,8 +199,7 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
     _check_labels(config)
     if any(mount.get("type") in ("cgroup", "cgroup2") for mount in config.get("mounts") or ()):
         situation.cgroups = cgroup_view(where, making.cgroup, config.get("annotations") or {})
-    if linux.get("seccomp"):
-        compile_filter(linux["seccomp"], settings, situation)
+    compile_filter(config, settings, situation)
     if linux.get("netDevices"):
         from pyoci.lifecycle import net_devices
 
@@ -225,12 +224,18 @@ def _check_labels(config: dict[str, Any]) -> None:
         lsm.check_labels(process, mounts)
 
 
-def compile_filter(section: dict[str, Any], settings: Settings, situation: Situation) -> None:
-    """The seccomp program, from the cache beside the containers' state or newly compiled."""
+def compile_filter(config: dict[str, Any], settings: Settings, situation: Situation) -> None:
+    """The seccomp program, if one is asked for: from the cache beside the containers' state, or newly
+    compiled, or from an annotation."""
+    if not (config.get("linux") or {}).get("seccomp") and not config.get("annotations"):
+        return
     from pyoci.host import seccomp
 
-    compiled = seccomp.compile(section, f"{settings.root}/.cache/seccomp")
+    compiled = seccomp.of_config(config, f"{settings.root}/.cache/seccomp")
+    if not compiled:
+        return
     situation.filter, situation.filter_flags = compiled.program, compiled.flags
+    situation.filter_pointer = compiled.pointer
     for warning in compiled.warnings:
         settings.warn(warning)
 

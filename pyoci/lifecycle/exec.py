@@ -190,9 +190,7 @@ class _Execution:
             from pyoci.host import lsm
 
             lsm.check_labels(self.process)
-        seccomp = (self.config.get("linux") or {}).get("seccomp")
-        if seccomp:
-            creation.compile_filter(seccomp, self.settings, situation)
+        creation.compile_filter(self.config, self.settings, situation)
         plan = compiler.compile_exec(
             self.config,
             self.process,
@@ -238,7 +236,7 @@ class _Execution:
             if report is None:
                 break
             if report.kind == executor.DESCRIPTOR:
-                self._take(report)
+                self._take(report, init.pid)
             else:
                 reason = init.plan.steps[report.step].args[0]
                 if reason == compiler.JOIN:
@@ -256,11 +254,11 @@ class _Execution:
             raise died_silently(init.plan, init.stage, self.container)
         check_executed(init, self.container)
 
-    def _take(self, report: executor.Report) -> None:
+    def _take(self, report: executor.Report, pid: int) -> None:
         if report.value == executor.LISTENER:
             from pyoci.lifecycle.start import hand_listener
 
-            hand_listener(self.container, report.descriptor)
+            hand_listener(self.container, report.descriptor, pid, "running")
         elif self.options.console_socket:
             handover.send_terminal(self.options.console_socket, report.descriptor)
         else:

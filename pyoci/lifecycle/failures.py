@@ -289,6 +289,12 @@ def _not_mapped(what: str) -> Callable[[Plan, Step, str], str]:
     return hint
 
 
+def _no_filter(plan: Plan, step: Step, said: str) -> str:
+    if step.pointer.startswith("/annotations/"):
+        return "the program has to be one that seccomp(2) takes: the kernel's checker finds fault with it"
+    return "pyoci features says which flags this kernel supports"
+
+
 def _no_label(plan: Plan, step: Step, said: str) -> str:
     if str(step.args[0]) != "apparmor":
         return "the policy must know this label"
@@ -373,7 +379,7 @@ _HINTS: dict[tuple[str, int], str | Callable[[Plan, Step, str], str]] = {
     ("label_process", EINVAL): _no_label,
     ("label_process", ENOENT): _no_label,
     ("seccomp", EACCES): "it needs noNewPrivileges, or CAP_SYS_ADMIN",
-    ("seccomp", EINVAL): "pyoci features says which flags this kernel supports",
+    ("seccomp", EINVAL): _no_filter,
     ("seccomp", EBUSY): "the process has a filter with a listener already",
 }
 

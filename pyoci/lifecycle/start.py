@@ -116,7 +116,7 @@ def begin(
                 check_executed(init, container)
                 break
             if report.kind == executor.DESCRIPTOR:
-                hand_listener(container, report.descriptor)
+                hand_listener(container, report.descriptor, state["pid"], "creating")
             init.answer()
         if state["phase"] != "running":
             state["phase"] = "running"
@@ -166,20 +166,20 @@ def _start_hooks(container: store.Container, warn: Callable[[str], None]) -> Non
         joined.close()
 
 
-def hand_listener(container: store.Container, descriptor: int) -> None:
-    """Send the seccomp notify descriptor with the container process state (config-linux.md#seccomp)."""
+def hand_listener(container: store.Container, descriptor: int, pid: int, status: str) -> None:
+    """Send the seccomp notify descriptor with the container process state (config-linux.md#seccomp).
+
+    pid     of the process that has the filter, the container's first or one of exec
+    status  the container's, as agents know it: of its first process it is always `creating`
+    """
     from pyoci.lifecycle import handover
 
     state = container.state
     path, metadata = state["seccomp_listener"]
-    described = store.hook_state(state, "creating", state["pid"])
-    message = {
-        "ociVersion": described["ociVersion"],
-        "fds": ["seccompFd"],
-        "pid": state["pid"],
-        "metadata": metadata,
-        "state": described,
-    }
+    described = store.hook_state(state, status, state["pid"])
+    message = {"ociVersion": described["ociVersion"], "fds": ["seccompFd"], "pid": pid, "state": described}
+    if metadata:
+        message["metadata"] = metadata
     try:
         text = document.dump(message, 0).encode()
         handover.send_descriptor(path, "/linux/seccomp/listenerPath", descriptor, text)

@@ -116,7 +116,7 @@ def _privileges(
     if process.get("noNewPrivileges"):
         early.append(steps.no_new_privileges(pointer + "/noNewPrivileges"))
     if situation.filter:
-        load = steps.seccomp("/linux/seccomp", filter=situation.filter, flags=situation.filter_flags)
+        load = steps.seccomp(situation.filter_pointer, filter=situation.filter, flags=situation.filter_flags)
         (late if process.get("noNewPrivileges") else early).append(load)
     return early, late
 

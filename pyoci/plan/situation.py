@@ -48,7 +48,7 @@ class Situation:
     """The one argument through which the host's facts and the caller's wishes reach the compilers."""
 
     __slots__ = (
-        "bounding", "cgroups", "container_id", "filter", "filter_flags", "gated", "kcore",
+        "bounding", "cgroups", "container_id", "filter", "filter_flags", "filter_pointer", "gated", "kcore",
         "keyring", "last_capability", "pivot", "preserve", "privileged", "set_groups", "superuser",
         "warnings",
     )  # fmt: skip
@@ -67,6 +67,7 @@ class Situation:
         self.last_capability = 40
         self.filter = b""  # compiled seccomp program
         self.filter_flags = 0
+        self.filter_pointer = "/linux/seccomp"  # the property that asked for it
         self.cgroups: CgroupView | None = None
         self.warnings: list[str] = []
 

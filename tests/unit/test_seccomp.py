@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import os
+import struct
 import subprocess
 import sys
 from errno import EINVAL, ENOSYS, EPERM
@@ -18,131 +20,30 @@ from hypothesis import strategies as st
 from pyoci.errors import Error
 from pyoci.host import seccomp
 from pyoci.host.libseccomp import Library
-from pyoci.host.seccomp_profile import ACTIONS, ARCHITECTURES, OPERATORS
+from pyoci.host.seccomp_profile import ARCHITECTURES
 from tests.support.bpf import check, simulate
-
-X86_64, X86, AARCH64, ARM = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028
-FAMILIES = {
-    "x86_64": {"SCMP_ARCH_X86_64": X86_64, "SCMP_ARCH_X86": X86, "SCMP_ARCH_X32": X86_64},
-    "aarch64": {"SCMP_ARCH_AARCH64": AARCH64, "SCMP_ARCH_ARM": ARM},
-}
-FAMILY = FAMILIES[os.uname().machine]
-NATIVE = next(iter(FAMILY))
-# name -> libseccomp's token
-TOKENS = FAMILIES["x86_64"] | FAMILIES["aarch64"] | {"SCMP_ARCH_X32": 0x4000003E}
-AUDIT = FAMILIES["x86_64"] | FAMILIES["aarch64"]
-NARROW = ("SCMP_ARCH_X86", "SCMP_ARCH_ARM")
-KILL, ALLOW, ERRNO = 0, ACTIONS["SCMP_ACT_ALLOW"], ACTIONS["SCMP_ACT_ERRNO"]
-LIBRARY = Library(seccomp.find_library()[0])
-NAMES = (
-    "read", "write", "personality", "openat", "ioctl", "clone", "unshare", "faccessat2", "close_range",
-    "socket", "shmget",
+from tests.support.seccomp_profiles import (
+    ACTIONS,
+    ALLOW,
+    ARM,
+    AUDIT,
+    EDGES,
+    ERRNO,
+    FAMILY,
+    KILL,
+    NAMES,
+    NATIVE,
+    X86,
+    X86_64,
+    expected,
+    number,
+    sections,
+    value_of,
 )  # fmt: skip
-I386 = {"socket": 359, "shmget": 395}  # which are pseudo numbers to libseccomp
-EDGES = (0, 1, 2, 8, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 32, (1 << 32) + 1, 1 << 63, (1 << 64) - 1)
 
 
 def compile_(section: dict[str, Any]) -> seccomp.Filter:
     return seccomp.compile(section, None)
-
-
-def number(name: str, arch: str) -> int:
-    return I386[name] if arch == "SCMP_ARCH_X86" and name in I386 else LIBRARY.number(name, TOKENS[arch])
-
-
-def holds(arg: dict[str, Any], values: tuple[int, ...]) -> bool:
-    value, wanted, second = values[arg["index"]], arg["value"], arg.get("valueTwo", 0)
-    return {
-        "SCMP_CMP_NE": value != wanted,
-        "SCMP_CMP_LT": value < wanted,
-        "SCMP_CMP_LE": value <= wanted,
-        "SCMP_CMP_EQ": value == wanted,
-        "SCMP_CMP_GE": value >= wanted,
-        "SCMP_CMP_GT": value > wanted,
-        "SCMP_CMP_MASKED_EQ": value & wanted == second & wanted,
-    }[arg["op"]]
-
-
-def matches(rule: dict[str, Any], values: tuple[int, ...]) -> bool:
-    """All conditions; any of them where one argument is compared twice."""
-    args = rule.get("args", [])
-    repeated = len({arg["index"] for arg in args}) < len(args)
-    return (any if repeated else all)(holds(arg, values) for arg in args)
-
-
-def value_of(action: str, errno: int | None) -> int:
-    return ACTIONS[action] | ((EPERM if errno is None else errno) if action in WITH_ERRNO else 0)
-
-
-WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
-
-
-def expected(section: dict[str, Any], arch: str, name: str, values: tuple[int, ...]) -> int:
-    """The answer that config.json asks for, to a call that libseccomp knows."""
-    default = value_of(section["defaultAction"], section.get("defaultErrnoRet"))
-    if arch not in FAMILY or (arch != NATIVE and arch not in section.get("architectures", ())):
-        return KILL
-    if arch in NARROW:
-        values = tuple(value & 0xFFFFFFFF for value in values)
-    named = [number(other, arch) for rule in section["syscalls"] for other in rule["names"]]
-    lenient = section["defaultAction"] in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
-    if not lenient and named and number(name, arch) > max(named):
-        return ERRNO | ENOSYS
-    counting = [rule for rule in section["syscalls"] if name in rule["names"] if answer_of(rule) != default]
-    for rule in [rule for rule in counting if not rule.get("args")] + counting:
-        if matches(rule if arch not in NARROW else narrowed(rule), values):
-            return answer_of(rule)
-    return default
-
-
-def answer_of(rule: dict[str, Any]) -> int:
-    return value_of(rule["action"], rule.get("errnoRet"))
-
-
-def narrowed(rule: dict[str, Any]) -> dict[str, Any]:
-    """The rule with numbers of the width of the registers."""
-    args = [
-        {key: value & 0xFFFFFFFF if key in ("value", "valueTwo") else value for key, value in arg.items()}
-        for arg in rule.get("args", ())
-    ]
-    return {**rule, "args": args}
-
-
-arguments = st.builds(
-    lambda index, op, value, two: {"index": index, "op": op, "value": value,
-                                   **({"valueTwo": two} if op == "SCMP_CMP_MASKED_EQ" else {})},
-    st.integers(0, 5), st.sampled_from(sorted(OPERATORS)), st.sampled_from(EDGES), st.sampled_from(EDGES),
-)  # fmt: skip
-answers = st.sampled_from(
-    [("SCMP_ACT_KILL_PROCESS", None), ("SCMP_ACT_KILL", None), ("SCMP_ACT_TRAP", None),
-     ("SCMP_ACT_ERRNO", None),
-     ("SCMP_ACT_ERRNO", 38), ("SCMP_ACT_ERRNO", 0), ("SCMP_ACT_TRACE", 7), ("SCMP_ACT_ALLOW", None),
-     ("SCMP_ACT_LOG", None)]
-)  # fmt: skip
-
-
-rules = st.builds(
-    lambda names, answer, args: {
-        "names": names,
-        "action": answer[0],
-        "args": args,
-        **({} if answer[1] is None else {"errnoRet": answer[1]}),
-    },
-    st.lists(st.sampled_from(NAMES), unique=True, min_size=1, max_size=3),
-    answers,
-    st.lists(arguments, max_size=3),
-)
-
-
-@st.composite
-def sections(draw: st.DrawFn) -> dict[str, Any]:
-    default, errno = draw(answers)
-    section: dict[str, Any] = {
-        "defaultAction": default,
-        "architectures": draw(st.lists(st.sampled_from(sorted(AUDIT)), max_size=5)),
-        "syscalls": draw(st.lists(rules, max_size=6)),
-    }
-    return section if errno is None else {**section, "defaultErrnoRet": errno}
 
 
 @settings(max_examples=500, deadline=None)
@@ -237,8 +138,24 @@ def test_of_several_rules_for_a_call() -> None:
         answer(profile(deny("ioctl", errnoRet=5, args=one), deny("ioctl", errnoRet=7)), "ioctl", 1)
         == ERRNO | 7
     )
-    meeting = profile(deny("ioctl", errnoRet=5, args=one), deny("ioctl", errnoRet=7, args=one))
-    assert answer(meeting, "ioctl", 1) == ERRNO | 5
+    two = [{"index": 1, "op": "SCMP_CMP_EQ", "value": 1}]
+    meeting = profile(deny("ioctl", errnoRet=5, args=one), deny("ioctl", errnoRet=7, args=two))
+    assert [answer(meeting, "ioctl", *args) for args in ((1, 1), (0, 1))] == [ERRNO | 5, ERRNO | 7]
+
+
+def test_two_answers_under_the_same_conditions_are_an_error() -> None:
+    """As in runc and crun, in whatever order the conditions are; answering as the default is no rule."""
+    one, two = ({"index": index, "op": "SCMP_CMP_EQ", "value": 1} for index in (0, 1))
+    first = deny("openat", "ioctl", errnoRet=5, args=[one, two])
+    with pytest.raises(Error, match="ioctl is answered differently by /linux/seccomp/syscalls/0") as caught:
+        compile_(profile(first, deny("ioctl", errnoRet=7, args=[two, one])))
+    assert (caught.value.pointer, caught.value.code) == ("/linux/seccomp/syscalls/1", "invalid-config")
+    for other in (
+        deny("ioctl", errnoRet=5, args=[two, one]),
+        deny("mkdirat", errnoRet=7, args=[one, two]),
+        {"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": [one, two]},
+    ):
+        assert answer(profile(first, other), "ioctl", 1, 1) == ERRNO | 5
 
 
 def test_rules_that_libseccomp_does_not_get_to_the_end_of() -> None:
@@ -262,6 +179,54 @@ def test_unknown_names_are_left_out_with_one_warning() -> None:
     (warning,) = filter_.warnings
     assert warning.startswith("/linux/seccomp/syscalls: ")
     assert warning.endswith("'nosuch', 'nor\\x00this', 'üß'")
+
+
+def test_an_unknown_name_is_an_error_where_that_is_asked_for() -> None:
+    section = profile(deny("openat"), deny("ioctl", "nosuch"))
+    with pytest.raises(Error, match="'nosuch' is a system call that libseccomp") as caught:
+        seccomp.compile(section, None, strict=True)
+    assert caught.value.pointer == "/linux/seccomp/syscalls/1/names/1"
+    del section["syscalls"][1]["names"][1]
+    assert seccomp.compile(section, None, strict=True).warnings == []
+
+
+RETURN_ALLOW = struct.pack("=HBBI", 0x06, 0, 0, ALLOW)
+
+
+def with_program(program: bytes | str) -> dict[str, Any]:
+    text = program if isinstance(program, str) else base64.b64encode(program).decode()
+    return {"annotations": {seccomp.RAW: text}}
+
+
+def test_a_program_in_an_annotation_stands_for_the_section(tmp_path: Path) -> None:
+    alone = seccomp.of_config(with_program(RETURN_ALLOW), str(tmp_path))
+    assert alone
+    assert (alone.program, alone.flags, alone.pointer, alone.warnings) == (
+        RETURN_ALLOW, seccomp.FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"], f"/annotations/{seccomp.RAW}", []
+    )  # fmt: skip
+    section = profile({"names": ["read"], "action": "SCMP_ACT_NOTIFY"}, flags=[], listenerPath="/run/agent")
+    both = seccomp.of_config({**with_program(RETURN_ALLOW), "linux": {"seccomp": section}}, str(tmp_path))
+    assert both
+    assert (both.program, both.listener) == (RETURN_ALLOW, False)
+    assert "in the place of /linux/seccomp" in both.warnings[0]
+    assert seccomp.of_config({"annotations": {"other": "x"}, "linux": {}}, str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("%%%%", "it isn't base64"),
+        ("BgAA", "3 bytes were found"),
+        ("", "0 bytes were found"),
+        ("ü", "it isn't base64"),
+        (RETURN_ALLOW + b"x", "9 bytes were found"),
+        (RETURN_ALLOW * 4097, "4097 instructions were found"),
+    ],
+)
+def test_an_annotation_that_is_no_program(tmp_path: Path, program: bytes | str, said: str) -> None:
+    with pytest.raises(Error, match=said) as caught:
+        seccomp.of_config(with_program(program), str(tmp_path))
+    assert (caught.value.pointer, caught.value.code) == (f"/annotations/{seccomp.RAW}", "invalid-config")
 
 
 NEWEST = "faccessat2"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pyoci.errors import Error
 from pyoci.host import seccomp
 
 SECTION: dict[str, Any] = {
@@ -31,9 +32,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     count: list[int] = []
     real = seccomp._compile
 
-    def counting(section: Any, library: str) -> tuple[bytes, list[str]]:
+    def counting(section: Any, library: str, strict: bool) -> tuple[bytes, list[str]]:
         count.append(1)
-        return real(section, library)
+        return real(section, library, strict)
 
     monkeypatch.setattr(seccomp, "_compile", counting)
     return count
@@ -105,6 +106,12 @@ def test_flags_are_no_part_of_the_program(cache: Path, compiled: list[int]) -> N
     seccomp.compile(SECTION, str(cache))
     assert seccomp.compile({**SECTION, "flags": []}, str(cache)).flags == 0
     assert len(compiled) == 1
+
+
+def test_who_wants_unknown_names_refused_is_not_served_by_who_does_not(cache: Path) -> None:
+    seccomp.compile(SECTION, str(cache))
+    with pytest.raises(Error, match="nosuchcall"):
+        seccomp.compile(SECTION, str(cache), strict=True)
 
 
 @pytest.mark.parametrize("what", ["library", "kernel"])
