@@ -124,3 +124,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.when == "call":
         item.stash[FAILED] = report.failed
     return report
+
+
+@pytest.fixture(scope="session")
+def syscalls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program that makes system calls and tells their answers, static."""
+    program = tmp_path_factory.mktemp("syscalls") / "syscalls"
+    source = Path(__file__).parents[1] / "support/syscalls.c"
+    subprocess.run(["gcc", "-static", "-O2", "-pthread", "-o", program, source], check=True)
+    return program

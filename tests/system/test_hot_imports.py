@@ -60,6 +60,18 @@ def test_run(runtime: Runtime, bundle: Bundle, note: Path) -> None:
     assert loaded(runtime, note, "run", "--bundle", str(bundle.save()), "box") & HEAVY == set()
 
 
+def test_a_seccomp_filter_from_the_cache(runtime: Runtime, bundle: Bundle, note: Path) -> None:
+    """Only who compiles it loads libseccomp, and what reads profiles."""
+    rule = {"names": ["mount", "nosuchcall"], "action": "SCMP_ACT_ERRNO"}
+    bundle.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    directory = str(bundle.save())
+    compiler = {"pyoci.host.libseccomp", "pyoci._libseccomp", "pyoci.host.seccomp_profile"}
+    assert loaded(runtime, note, "run", "--bundle", directory, "box") & compiler == compiler
+    hit = loaded(runtime, note, "run", "--bundle", directory, "box")
+    assert "pyoci.host.seccomp" in hit
+    assert hit & (HEAVY | compiler | {"pyoci.host.seccomp_program", "pyoci.host.seccomp_raw"}) == set()
+
+
 def test_a_containers_life(runtime: Runtime, bundle: Bundle, note: Path) -> None:
     directory = str(bundle.args("sleep", "300").save())
     for words in (

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from pyoci.errors import Error
 from pyoci.host import seccomp
+from pyoci.host.seccomp_profile import translate
 
 SECTION: dict[str, Any] = {
     "defaultAction": "SCMP_ACT_ALLOW",
@@ -114,6 +116,46 @@ def test_who_wants_unknown_names_refused_is_not_served_by_who_does_not(cache: Pa
         seccomp.compile(SECTION, str(cache), strict=True)
 
 
+class Numbers:
+    """A libseccomp whose numbers never change."""
+
+    NUMBERS: ClassVar = {"read": 0, "ioctl": 16, "socket": 41, "openat": 257}
+
+    def known(self, name: str) -> bool:
+        return name in self.NUMBERS
+
+    def number(self, name: str, architecture: int) -> int:
+        return self.NUMBERS[name]
+
+
+def test_the_scheme_changes_with_what_compiling_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filters kept by an older pyoci are not to be taken for what this one would compile. Where this
+    fails, give the cache's scheme another number, and write down the new digest beside it."""
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "", "1", "", "x86_64")))
+    args = [
+        {"index": index, "op": f"SCMP_CMP_{op}", "value": 1 << 33 | 5, "valueTwo": 7}
+        for index, op in enumerate(("NE", "LT", "LE", "EQ", "GE", "GT"))
+    ]
+    section = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "syscalls": [
+            {"names": ["read", "socket"], "action": "SCMP_ACT_ALLOW"},
+            {"names": ["ioctl"], "action": "SCMP_ACT_TRACE", "args": args},
+            {
+                "names": ["openat"],
+                "action": "SCMP_ACT_LOG",
+                "args": [{**args[0], "op": "SCMP_CMP_MASKED_EQ"}],
+            },
+        ],
+    }
+    program, _ = translate(section, Numbers())  # type: ignore[arg-type]
+    assert (seccomp._SCHEME, hashlib.sha256(program).hexdigest()[:16]) == (
+        b"pyoci seccomp 3\n",
+        "4c4eafb0c9c944fd",
+    )
+
+
 @pytest.mark.parametrize("what", ["library", "kernel"])
 def test_another_library_or_kernel_is_another_filter(
     cache: Path, compiled: list[int], monkeypatch: pytest.MonkeyPatch, what: str
@@ -168,6 +210,30 @@ def of_another(file: Path) -> None:
     (other,) = set(file.parent.iterdir()) - {file}
     assert other.read_bytes() != mine
     other.replace(file)
+
+
+def test_writers_do_not_disturb_each_other(cache: Path) -> None:
+    """Processes that compile the same profiles at once, from nothing: each has the right programs, and
+    nothing unfinished stays."""
+    errnos = range(3)
+    sections = [
+        {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno}],
+        }
+        for errno in errnos
+    ]
+    right = [seccomp.compile(section, None).program for section in sections]
+    children = []
+    for _ in range(8):
+        pid = os.fork()
+        if not pid:
+            same = [seccomp.compile(section, str(cache)).program for section in sections] == right
+            os._exit(0 if same else 1)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 8
+    assert len(list(cache.iterdir())) == len(errnos)
+    assert not [file for file in cache.iterdir() if file.name.startswith(".")]
 
 
 DAMAGES: list[Callable[[Path], object]] = [
