@@ -19,7 +19,7 @@
 #include "procfs.h"
 #include "report.h"
 
-enum { SIGNALS = 64, DIRECTORY_MODE = 0755 };
+enum { SIGNALS = 64 };
 
 static char program[PATH_MAX];              /* what find_program found */
 static int entered;                         /* enter_directory is done */
@@ -68,26 +68,14 @@ static int enter(const char *path)
     return 0;
 }
 
-/* Twice in a plan: as root, who may make it, and as the user, whose alone it may be. */
+/* Twice in a plan: as root, whom the program's path may be relative for, and as the user, whose alone
+ * the directory may be. */
 int run_enter_directory(const struct step_enter_directory *args)
 {
-    const char *path = plan_text(args->path);
     if (entered)
         return 0;
-    if (!enter(path)) {
-        entered = 1;
-        return 0;
-    }
-    if (args->final || (errno != ENOENT && errno != EACCES))
-        return -1;
-    if (errno == EACCES)
-        return 0;
-    int made = make_in_root(path, S_IFDIR | DIRECTORY_MODE, 0, O_DIRECTORY);
-    if (made < 0)
-        return -1;
-    close(made);
-    entered = enter(path) == 0;
-    return entered ? 0 : -1;
+    entered = !enter(plan_text(args->path));
+    return entered || (!args->final && errno == EACCES) ? 0 : -1;
 }
 
 /* 0, or why a path can't be executed. */
@@ -184,6 +172,14 @@ static char *find_home(int64_t uid)
     return home;
 }
 
+/* Whom the passed sockets are for, sd_listen_fds(3): in its own pid namespace, which needn't be new. */
+static char *name_listener(void)
+{
+    static char variable[32];
+    snprintf(variable, sizeof variable, "LISTEN_PID=%d", (int)getpid());
+    return variable;
+}
+
 /* By number, because the C libraries keep a few signals to themselves; the layout is the kernel's. */
 static void reset_signals(void)
 {
@@ -200,7 +196,7 @@ int prepare_program(void)
     const struct step_execute *step = plan_program();
     if (argv || !step)
         return 0;
-    size_t pointers = (size_t)step->argv.count + step->env.count + 3;
+    size_t pointers = (size_t)step->argv.count + step->env.count + 4, next = step->env.count;
     argv = mmap(NULL, pointers * sizeof *argv, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (argv == MAP_FAILED)
         return fail(errno, "mmap");
@@ -210,7 +206,9 @@ int prepare_program(void)
     for (uint32_t i = 0; i < step->env.count; i++)
         envp[i] = (char *)(uintptr_t)plan_item(step->env, i);
     if (step->home_of >= 0)
-        envp[step->env.count] = find_home(step->home_of);
+        envp[next++] = find_home(step->home_of);
+    if (step->listening)
+        envp[next] = name_listener();
     reset_signals();
     return 0;
 }

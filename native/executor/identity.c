@@ -76,16 +76,18 @@ int run_umask(const struct step_umask *args)
     return 0;
 }
 
-/* Streams that aren't the container's own stay as they are: /dev/null, pipes of another user's
- * namespace, files on read-only or foreign file systems; and so do closed ones (main.c holds them). */
+/* So that the program can open them again by /dev/stdout. The group stays, as with runc: a mount may want
+ * another. Streams that aren't the container's own stay as they are: /dev/null, the caller's terminal, pipes
+ * of another user's namespace, files on read-only or foreign file systems; and so do closed ones (main.c
+ * holds them). */
 int run_stdio_owner(const struct step_stdio_owner *args)
 {
     for (int stream = 0; stream < 3; stream++) {
         struct stat status;
-        if (fstat(stream, &status) < 0 || status.st_uid == (uid_t)args->uid
+        if (fstat(stream, &status) < 0 || status.st_uid == (uid_t)args->uid || isatty(stream)
             || (S_ISCHR(status.st_mode) && status.st_rdev == makedev(1, 3)))
             continue;
-        if (fchown(stream, (uid_t)args->uid, (gid_t)args->gid) < 0 && errno != EPERM && errno != EINVAL
+        if (fchown(stream, (uid_t)args->uid, (gid_t)-1) < 0 && errno != EPERM && errno != EINVAL
             && errno != EROFS && errno != EBADF)
             return fail(errno, "fchown %d", stream);
     }

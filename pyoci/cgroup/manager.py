@@ -216,6 +216,17 @@ class Manager:
                     raise files.failure(error, what, "") from None
                 _join(beside, pid)
 
+    def leave_frozen(self, pid: int) -> None:
+        """Takes a process that is to be killed out of the container's frozen v1 group into our own: while
+        it is frozen there not even SIGKILL reaches it (freezer-subsystem.txt)."""
+        from pyoci.cgroup import layout
+
+        if not self.frozen():
+            return
+        for hierarchy in layout.detect().hierarchies:
+            if "freezer" in hierarchy.controllers:
+                _join((hierarchy.mount + hierarchy.own).rstrip("/"), pid)
+
     def _init_group(self, group: Group, init: int) -> str:
         """The cgroup2 group of the container's first process, if it is below the container's own."""
         if not init or group.version != 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyoci.cli.arguments import number, usage
 from pyoci.lifecycle.exec import execute
-from pyoci.lifecycle.options import ExecOptions, count_preserved
+from pyoci.lifecycle.options import ExecOptions, count_preserved, passed_sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def options(given: Given) -> ExecOptions:
         raise usage("process args cannot be empty", "name a command after the id, or give --process FILE")
     if texts["cwd"] and not texts["cwd"].startswith("/"):
         raise usage(f"--cwd {texts['cwd']!r} isn't an absolute path")
+    sockets = passed_sockets()
     return ExecOptions(
         args=args,
         process_file=texts["process"],
@@ -47,7 +48,8 @@ def options(given: Given) -> ExecOptions:
         pidfd_socket=texts["pidfd-socket"],
         caps=given.lists["cap"],
         no_new_privs=switches["no-new-privs"],
-        preserve_fds=count_preserved(given.numbers["preserve-fds"]),
+        preserve_fds=count_preserved(given.numbers["preserve-fds"], sockets),
+        listening=sockets,
         ignore_paused=switches["ignore-paused"],
         process_label=texts["process-label"],
         apparmor=texts["apparmor"],

@@ -192,6 +192,7 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
 
         situation.set_groups = not mappings.is_by_hand(linux)
     situation.preserve = making.options.preserve_fds
+    situation.listening = making.options.listening
     if config["process"].get("capabilities"):
         situation.last_capability = privileges.last_capability()
         if not any(entry["type"] == "user" for entry in linux.get("namespaces") or ()):
@@ -309,6 +310,7 @@ def _first_state(making: Making, container_id: str) -> dict[str, Any]:
         "net_devices": making.devices,
         "hooks": config.get("hooks") or {},
         "environment": config["process"].get("env") or [],
+        "keyring": making.situation.keyring,
         "seccomp_listener": [seccomp.get("listenerPath"), seccomp.get("listenerMetadata") or ""],
     }
 

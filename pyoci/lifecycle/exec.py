@@ -79,10 +79,22 @@ def _check_terminal(process: dict[str, Any], options: ExecOptions) -> None:
         )
 
 
+# What a process file that is silent about it leaves as it is in the container: otherwise an engine that
+# says little would run the process with less confinement than the container's (as runc and crun do).
+INHERITED = (
+    "apparmorProfile", "capabilities", "env", "execCPUAffinity", "ioPriority", "oomScoreAdj", "rlimits",
+    "scheduler", "selinuxLabel", "user",
+)  # fmt: skip
+
+
 def build_process(config: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
     """The `process` object to run: the given file, or the container's own with the flags' changes."""
     if options.process_file:
         process = _read_process(options.process_file)
+        own = config["process"]
+        process.update({name: own[name] for name in INHERITED if name in own and not process.get(name)})
+        if options.tty:
+            process["terminal"] = True
     else:
         process = dict(config["process"])
         process["terminal"] = options.tty
@@ -183,6 +195,8 @@ class _Execution:
         situation.preserve = self.options.preserve_fds
         situation.privileged = privileges.is_host_root()
         situation.set_groups = self.joined.set_groups
+        situation.keyring = self.container.state.get("keyring", True)
+        situation.listening = self.options.listening
         situation.last_capability = privileges.last_capability()
         if not self.joined.user:
             situation.bounding = privileges.bounding_set()
@@ -219,6 +233,8 @@ class _Execution:
                 init.pid = 0
                 return status
             except BaseException:
+                if init.stage and self.options.ignore_paused:
+                    manager.load(self.container.state["cgroup"]).leave_frozen(init.stage)
                 init.destroy()
                 raise
             finally:

@@ -11,15 +11,29 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def count_preserved(asked: int) -> int:
-    """How many descriptors from 3 up the program inherits: those asked for, and those of socket
-    activation (sd_listen_fds(3)). Each must be open.
+def passed_sockets() -> list[str]:
+    """What the program's environment is to say of the sockets that the caller passes from descriptor 3
+    up (sd_listen_fds(3)); empty if there are none.
+
+    A LISTEN_PID that is another's means that they aren't for us: the variables were only inherited.
+    Without one they are, as with crun: a script can't know our process id before we run.
+    """
+    count = os.environ.get("LISTEN_FDS", "")
+    pid = os.environ.get("LISTEN_PID", "")
+    if not (count.isascii() and count.isdecimal() and int(count)) or pid not in ("", str(os.getpid())):
+        return []
+    names = os.environ.get("LISTEN_FDNAMES")
+    return [f"LISTEN_FDS={int(count)}", *([f"LISTEN_FDNAMES={names}"] if names else ())]
+
+
+def count_preserved(asked: int, sockets: Sequence[str] = ()) -> int:
+    """How many descriptors from 3 up the program inherits: the passed sockets first, then those asked
+    for. Each must be open.
 
     To be called before anything is opened: afterwards a number that the caller left free may be one
     of our own descriptors, and the container would get it.
     """
-    listening = os.environ.get("LISTEN_FDS", "")
-    count = asked + (int(listening) if listening.isascii() and listening.isdecimal() else 0)
+    count = asked + (int(sockets[0].partition("=")[2]) if sockets else 0)
     for descriptor in range(3, 3 + count):
         try:
             os.fstat(descriptor)
@@ -27,7 +41,7 @@ def count_preserved(asked: int) -> int:
             raise Error(
                 f"descriptor {descriptor} is to be preserved, but it isn't open",
                 code="usage",
-                hint="--preserve-fds counts from 3 up",
+                hint="--preserve-fds counts from 3 up, after the sockets that LISTEN_FDS tells of",
             ) from None
     return count
 
@@ -39,6 +53,7 @@ class CreateOptions:
     pid_file        where to write the process id, or ""
     pidfd_socket    path of the AF_UNIX socket that is sent a pidfd of the container's process, or ""
     preserve_fds    how many descriptors from 3 up the container gets: what count_preserved() returned
+    listening       what passed_sockets() returned
     no_pivot        change the root without pivot_root(2)
     no_new_keyring  keep the caller's session keyring
     """
@@ -47,6 +62,7 @@ class CreateOptions:
         "bundle",
         "config",
         "console_socket",
+        "listening",
         "no_new_keyring",
         "no_pivot",
         "pid_file",
@@ -64,6 +80,7 @@ class CreateOptions:
         preserve_fds: int = 0,
         no_pivot: bool = False,
         no_new_keyring: bool = False,
+        listening: Sequence[str] = (),
     ) -> None:
         self.bundle = bundle
         self.config = config
@@ -71,6 +88,7 @@ class CreateOptions:
         self.pid_file = pid_file
         self.pidfd_socket = pidfd_socket
         self.preserve_fds = preserve_fds
+        self.listening = listening
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
 
@@ -90,6 +108,7 @@ class ExecOptions:
     caps             capabilities to add, such as CAP_NET_ADMIN
     no_new_privs     set no_new_privs even where config.json doesn't
     preserve_fds     how many descriptors from 3 up it gets: what count_preserved() returned
+    listening        what passed_sockets() returned
     ignore_paused    allow it in a paused container
     process_label    SELinux label, or ""
     apparmor         AppArmor profile, or ""
@@ -107,6 +126,7 @@ class ExecOptions:
         "detach",
         "env",
         "ignore_paused",
+        "listening",
         "no_new_privs",
         "pid_file",
         "pidfd_socket",
@@ -137,6 +157,7 @@ class ExecOptions:
         process_label: str = "",
         apparmor: str = "",
         cgroup: dict[str, str] | None = None,
+        listening: Sequence[str] = (),
     ) -> None:
         self.args = args
         self.process_file = process_file
@@ -152,6 +173,7 @@ class ExecOptions:
         self.caps = caps
         self.no_new_privs = no_new_privs
         self.preserve_fds = preserve_fds
+        self.listening = listening
         self.ignore_paused = ignore_paused
         self.process_label = process_label
         self.apparmor = apparmor

@@ -64,8 +64,9 @@ class Container:
 
     state keys: version, id, bundle, rootfs, created (RFC 3339), owner, annotations, ociVersion,
     phase (creating, created, running), pid and start_time (clock ticks after boot, both 0 until
-    the process is there), boot (boot id), cgroup (Manager.record()), hooks, terminal,
-    net_devices (net_devices.look()), resctrl (resctrl.Group.record() or None)
+    the process is there), boot (boot id), cgroup (Manager.record()), hooks, terminal, keyring
+    (whether it has a session keyring of its own), net_devices (net_devices.look()), resctrl
+    (resctrl.Group.record() or None)
     """
 
     __slots__ = ("descriptor", "id", "path", "state")

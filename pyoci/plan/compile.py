@@ -167,7 +167,7 @@ def _process(
         plan += compile_scheduling(config, process, pointer, priorities=not in_user_namespace)
     # Inside a user namespace nobody may raise a hard limit or a priority: there the runtime sets them.
     plan += compile_identity(process, situation, pointer, limits=not in_user_namespace)
-    plan.append(compile_execute(process, pointer))
+    plan.append(compile_execute(process, situation, pointer))
     return plan
 
 
@@ -237,5 +237,5 @@ def compile_hook(
     add(steps.close_descriptors(pointer, first=3))
     argv = hook.get("args") or [hook["path"]]
     add(steps.find_program(pointer + "/path", name=hook["path"], search=[]))
-    add(steps.execute(pointer + "/path", argv=argv, env=environment, home_of=-1))
+    add(steps.execute(pointer + "/path", argv=argv, env=environment, home_of=-1, listening=0))
     return plan

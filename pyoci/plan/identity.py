@@ -68,7 +68,7 @@ def compile_identity(
         for index, resource, soft, hard in rlimit_values(process):
             plan.append(steps.rlimit(f"{pointer}/rlimits/{index}", resource=resource, soft=soft, hard=hard))
     if uid != 0:
-        plan.append(steps.stdio_owner(here, uid=uid, gid=gid))
+        plan.append(steps.stdio_owner(here, uid=uid))
     capabilities = process.get("capabilities")
     sets = CapabilitySets()
     if capabilities:
@@ -121,10 +121,17 @@ def _privileges(
     return early, late
 
 
-def compile_execute(process: dict[str, Any], pointer: str) -> Step:
+def compile_execute(process: dict[str, Any], situation: Situation, pointer: str) -> Step:
     """The last step: the program with its arguments and environment (config.md#process)."""
     environment = list(process.get("env") or ())
+    if situation.listening:
+        # It is about the caller's sockets, whatever the configuration says of others.
+        environment = [entry for entry in environment if not entry.startswith("LISTEN_")]
+        environment += situation.listening
     home_of = (process.get("user") or {}).get("uid", 0)
     if any(entry.startswith("HOME=") for entry in environment):
         home_of = -1
-    return steps.execute(pointer + "/args", argv=process["args"], env=environment, home_of=home_of)
+    return steps.execute(
+        pointer + "/args", argv=process["args"], env=environment, home_of=home_of,
+        listening=int(bool(situation.listening)),
+    )  # fmt: skip

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class CgroupHierarchy:
     """One of the host's cgroup hierarchies, as a container is to see it.
@@ -49,8 +53,8 @@ class Situation:
 
     __slots__ = (
         "bounding", "cgroups", "container_id", "filter", "filter_flags", "filter_pointer", "gated", "kcore",
-        "keyring", "last_capability", "pivot", "preserve", "privileged", "set_groups", "superuser",
-        "warnings",
+        "keyring", "last_capability", "listening", "pivot", "preserve", "privileged", "set_groups",
+        "superuser", "warnings",
     )  # fmt: skip
 
     def __init__(self, container_id: str = "container") -> None:
@@ -60,6 +64,7 @@ class Situation:
         self.kcore = False  # the kernel has a /proc/kcore
         self.keyring = True
         self.preserve = 0  # descriptors kept from 3 up, LISTEN_FDS included
+        self.listening: Sequence[str] = ()  # LISTEN_FDS and LISTEN_FDNAMES, where sockets are passed
         self.privileged = True  # the runtime is root in the initial user namespace
         self.superuser = True  # the runtime is root in its own, which may be the initial one
         self.set_groups = True  # setgroups(2) is allowed in the container's user namespace

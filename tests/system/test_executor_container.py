@@ -193,11 +193,18 @@ def test_no_ambient_capability_is_left(rootfs: Path) -> None:
     assert failure_of([*begin(rootfs), *refused])[2] == "prctl PR_CAP_AMBIENT_RAISE 0"
 
 
-def test_the_standard_streams_are_given_away_but_not_dev_null(tmp_path: Path) -> None:
+def test_the_standard_streams_are_given_away_but_not_what_isnt_ours(tmp_path: Path) -> None:
+    """A file's group stays, and so does the caller's terminal."""
     (tmp_path / "file").touch()
+    os.chown(tmp_path / "file", 0, 5678)
+    master, slave = os.openpty()
+    before = os.fstat(slave)
     with (tmp_path / "file").open("r+") as file:
-        steps = [step("stdio_owner", uid=1234, gid=5678), step("enter_directory", path="/no/such", final=1)]
-        failure_of(steps, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        steps = [step("stdio_owner", uid=1234), step("enter_directory", path="/no/such", final=1)]
+        failure_of(steps, stdin=subprocess.DEVNULL, stdout=file, stderr=slave)
+    assert os.fstat(slave).st_uid == before.st_uid
+    os.close(master)
+    os.close(slave)
     status = (tmp_path / "file").stat()
     assert (status.st_uid, status.st_gid) == (1234, 5678)
     assert os.stat("/dev/null").st_uid != 1234

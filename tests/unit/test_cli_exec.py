@@ -64,7 +64,7 @@ def test_no_user_given_is_nobody_chosen():
 
 
 def test_everything_arrives(monkeypatch):
-    monkeypatch.setattr("pyoci.cli.exec.count_preserved", lambda asked: asked)
+    monkeypatch.setattr("pyoci.cli.exec.count_preserved", lambda asked, sockets: asked)
     made = read(
         *(
             "-t",

@@ -99,7 +99,7 @@ def vars_of(options) -> dict:
 
 
 def test_create(lifecycle, monkeypatch):
-    monkeypatch.setattr("pyoci.lifecycle.options.count_preserved", lambda asked: asked)
+    monkeypatch.setattr("pyoci.lifecycle.options.count_preserved", lambda asked, sockets: asked)
     line = (
         "--root /r create --bundle /b --pid-file p --console-socket c --pidfd-socket s --preserve-fds 3 "
         "--no-pivot --no-new-keyring -f other.json web"
@@ -111,6 +111,7 @@ def test_create(lifecycle, monkeypatch):
         "bundle": "/b",
         "config": "other.json",
         "console_socket": "c",
+        "listening": [],
         "no_new_keyring": True,
         "no_pivot": True,
         "pid_file": "p",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,16 +10,17 @@ from pathlib import Path
 import pytest
 
 import pyoci
+from pyoci.lifecycle.options import passed_sockets
 
 COUNT = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from pyoci.errors import Error
-from pyoci.lifecycle.options import count_preserved
+from pyoci.lifecycle.options import count_preserved, passed_sockets
 for descriptor in sys.argv[3:]:
     os.dup2(0, int(descriptor))
 try:
-    print(count_preserved(int(sys.argv[2])))
+    print(count_preserved(int(sys.argv[2]), passed_sockets()))
 except Error as error:
     print(error.message)
 """
@@ -55,3 +57,23 @@ def test_descriptors(asked, listening, opened, answer):
         check=True,
     )
     assert done.stdout == answer + "\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"LISTEN_FDS": "2"}, ["LISTEN_FDS=2"]),
+        ({"LISTEN_FDS": "2", "LISTEN_PID": "own"}, ["LISTEN_FDS=2"]),
+        ({"LISTEN_FDS": "1", "LISTEN_PID": "own", "LISTEN_FDNAMES": "web"},
+         ["LISTEN_FDS=1", "LISTEN_FDNAMES=web"]),
+        ({"LISTEN_FDS": "2", "LISTEN_PID": "1"}, []),
+        ({"LISTEN_FDS": "0", "LISTEN_FDNAMES": "web"}, []),
+        ({"LISTEN_FDNAMES": "web"}, []),
+    ],
+)  # fmt: skip
+def test_sockets_that_are_for_us(monkeypatch, variables, told):
+    for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.replace("own", str(os.getpid())))
+    assert passed_sockets() == told
