@@ -22,7 +22,11 @@ def write_pid_file(path: str, pid: int) -> None:
             os.write(descriptor, str(pid).encode())
         finally:
             os.close(descriptor)
-        os.rename(temporary, path)
+        try:
+            os.rename(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
     except OSError as error:
         raise Error(
             f"can't write the pid file {path}: {os.strerror(error.errno or 0).lower()}",
