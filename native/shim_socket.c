@@ -13,7 +13,7 @@
 
 #include "shim.h"
 
-#define MOST_POLLED 4
+#define MOST_POLLED 5
 
 int shim_socket_pair(int ends[2])
 {

@@ -75,7 +75,7 @@ def connect(path: str, *, stream: bool) -> Channel:
 
 
 def wait_events(wanted: dict[int, int], seconds: float = -1) -> dict[int, int]:
-    """poll(2): descriptor -> events waited for, into descriptor -> events that came; at most four
+    """poll(2): descriptor -> events waited for, into descriptor -> events that came; at most five
     descriptors; a negative time is for ever."""
     events = ffi.new("int[]", list(wanted.values()))
     milliseconds = int(min(seconds, 1e6) * 1000) if seconds >= 0 else -1

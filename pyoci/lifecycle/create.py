@@ -48,11 +48,12 @@ class Making:
     devices   network devices that are moved into the container, as net_devices.look() describes them
     resctrl   its group of the resctrl filesystem, if linux.intelRdt asks for one
     network   its network namespace once they are, else -1: held, as they go with its last process
+    notify    the caller's NOTIFY_SOCKET if the container is to reach it, else ""
     """
 
     __slots__ = (
-        "bundle", "cgroup", "container", "devices", "init", "listener", "master", "network", "options",
-        "plan", "resctrl", "settings", "situation",
+        "bundle", "cgroup", "container", "devices", "init", "listener", "master", "network", "notify",
+        "options", "plan", "resctrl", "settings", "situation",
     )  # fmt: skip
 
     def __init__(self, settings: Settings, options: CreateOptions, bundle: Bundle) -> None:
@@ -64,6 +65,7 @@ class Making:
         self.master = -1
         self.devices: list[dict[str, Any]] = []
         self.network = -1
+        self.notify = ""
         self.resctrl: Group | None = None
         self.plan: Plan
         self.cgroup: Manager
@@ -132,6 +134,10 @@ def make(
         settings.warn(warning)
     _check_terminal(bundle.config, options, detached)
     making = Making(settings, options, bundle)
+    if os.environ.get("NOTIFY_SOCKET"):
+        from pyoci.lifecycle import notify
+
+        making.notify = notify.arrange(bundle.config, f"{settings.root}/{container_id}")
     prepare(making, container_id, gated)
     making.container = store.claim(settings.root, container_id)
     try:
@@ -139,6 +145,8 @@ def make(
         making.container.state = _first_state(making, container_id)
         making.container.write_new("state.json", making.container.encoded())
         making.container.write_new("config.json", bundle.raw)
+        if making.notify:
+            notify.make_directory(making.container)
         _spawn(making, gated, trace)
         _converse(making)
     except BaseException as error:
@@ -310,6 +318,7 @@ def _first_state(making: Making, container_id: str) -> dict[str, Any]:
         "net_devices": making.devices,
         "hooks": config.get("hooks") or {},
         "environment": config["process"].get("env") or [],
+        "notify": making.notify,
         "keyring": making.situation.keyring,
         "seccomp_listener": [seccomp.get("listenerPath"), seccomp.get("listenerMetadata") or ""],
     }

@@ -43,11 +43,16 @@ def _remove_remains(root: str, container_id: str) -> None:
     """What a creation that was killed before its first state leaves: a directory without a state."""
     path = f"{root}/{container_id}"
     try:
-        for name in os.listdir(path):
-            os.unlink(f"{path}/{name}")
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        store.remove_files(directory)
         os.rmdir(path)
     except FileNotFoundError:
         return
+    finally:
+        os.close(directory)
 
 
 def remove(container: store.Container, settings: Settings) -> None:

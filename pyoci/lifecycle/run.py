@@ -8,7 +8,7 @@ from pyoci._shim import lib
 from pyoci.errors import Error
 from pyoci.lifecycle import create as creation
 from pyoci.lifecycle import delete, store
-from pyoci.lifecycle.start import begin
+from pyoci.lifecycle.start import begin, notify_proxy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,9 +41,10 @@ def run(
     making = creation.make(settings, container_id, options, gated=False, detached=detach, trace=trace)
     init = making.init
     assert init
-    watch = None
+    watch = proxy = None
     try:
         try:
+            proxy = notify_proxy(making.container, settings)
             if not detach:
                 from pyoci.lifecycle.foreground import Foreground
 
@@ -51,18 +52,24 @@ def run(
                 watch = Foreground()
                 if making.master >= 0:
                     watch.attach(making.master)
+                if proxy:
+                    watch.pass_on(proxy)
             begin(making.container, init, init.answer, settings.warn)
         except BaseException:
             _discard(settings, making, container_id)
             raise
         if not watch:
             making.close()
+            if proxy:
+                proxy.wait_ready()
             return 0
         making.container.close()  # the lock: others may now signal, pause or exec
         status = watch.wait(init.pid, init.pidfd)
         init.pid = 0
         making.take_back_devices()
     finally:
+        if proxy:
+            proxy.close()
         if watch:
             watch.close()
     if not keep:

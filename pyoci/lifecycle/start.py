@@ -15,26 +15,43 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyoci.lifecycle.notify import Proxy
     from pyoci.lifecycle.settings import Settings
 
 ENDING_SECONDS = 5.0
 
 
 def start(settings: Settings, container_id: str) -> None:
-    """runtime.md#start: the program runs when this returns."""
+    """runtime.md#start: the program runs when this returns; one that notifies is ready, too."""
     container = store.load(settings.root, container_id, lock=True)
+    proxy = None
     try:
         status = container.status()
         if status != "created":
             raise _wrong_state(container_id, status)
         init = _connect(container, settings)
         try:
+            proxy = notify_proxy(container, settings)
             begin(container, init, lambda: _say_start(container, init), settings.warn)
         finally:
             init.close()
         os.unlink("start", dir_fd=container.descriptor)
+        if proxy:
+            container.close()  # the lock: it may be signalled meanwhile
+            proxy.wait_ready()
     finally:
+        if proxy:
+            proxy.close()
         container.close()
+
+
+def notify_proxy(container: store.Container, settings: Settings) -> Proxy | None:
+    """Who passes the container's notifications on, if its creator wanted that."""
+    if not container.state.get("notify"):
+        return None
+    from pyoci.lifecycle import notify
+
+    return notify.Proxy(container, settings.warn)
 
 
 def _wrong_state(container_id: str, status: str) -> Error:

@@ -64,9 +64,9 @@ class Container:
 
     state keys: version, id, bundle, rootfs, created (RFC 3339), owner, annotations, ociVersion,
     phase (creating, created, running), pid and start_time (clock ticks after boot, both 0 until
-    the process is there), boot (boot id), cgroup (Manager.record()), hooks, terminal, keyring
-    (whether it has a session keyring of its own), net_devices (net_devices.look()), resctrl
-    (resctrl.Group.record() or None)
+    the process is there), boot (boot id), cgroup (Manager.record()), hooks, keyring (whether it has a
+    session keyring of its own), net_devices (net_devices.look()), notify (the caller's NOTIFY_SOCKET
+    or ""), resctrl (resctrl.Group.record() or None)
     """
 
     __slots__ = ("descriptor", "id", "path", "state")
@@ -157,9 +157,20 @@ class Container:
 
     def remove(self) -> None:
         """Remove the directory and what pyoci put into it."""
-        for name in os.listdir(self.descriptor):
-            os.unlink(name, dir_fd=self.descriptor)
+        remove_files(self.descriptor)
         os.rmdir(self.path)
+
+
+def remove_files(directory: int) -> None:
+    """Remove everything in a container's directory."""
+    for name in os.listdir(directory):
+        try:
+            os.unlink(name, dir_fd=directory)
+        except IsADirectoryError:
+            # The container may have got at it, if it may mount: no link in it is followed.
+            from shutil import rmtree
+
+            rmtree(name, dir_fd=directory)
 
 
 def hook_state(state: dict[str, Any], status: str, pid: int) -> dict[str, Any]:

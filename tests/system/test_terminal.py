@@ -13,11 +13,14 @@ import struct
 import subprocess
 import termios
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from support.containers import Bundle, Runtime
+
+Foreground = Callable[..., list[str]]
 
 
 class Screen:
@@ -183,3 +186,94 @@ def test_a_terminal_nobody_holds_is_refused(runtime: Runtime, terminal: Bundle, 
     assert done.returncode == 1
     assert "/process/terminal" in done.stderr
     assert "--console-socket" in done.stderr
+
+
+@pytest.fixture(params=["run", "exec"])
+def foreground(request: pytest.FixtureRequest, runtime: Runtime, terminal: Bundle) -> Iterator[Foreground]:
+    """A command in the foreground with a terminal, by run and by exec: a function of the program."""
+    if request.param == "run":
+        yield lambda *program: runtime.command("run", "--bundle", str(terminal.args(*program).save()), "one")
+        return
+    terminal.config["process"]["terminal"] = False
+    runtime.create(terminal.args("sleep", "600"), "one")
+    runtime.ok("start", "one")
+    yield lambda *program: runtime.command("exec", "--tty", "one", *program)
+    runtime.ok("delete", "--force", "one")
+
+
+ENDLESS = "trap 'exit 8' TERM; while :; do echo 0123456789012345678901234567890123456789; done"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "terminal", "socket"])
+def test_a_reader_that_sleeps_blocks_no_signal(foreground: Foreground, kind: str) -> None:
+    """The output is full and stays so; the signal is for the program all the same, and so is its status. What
+    it had written still comes, when it is read."""
+    if kind == "pipe":
+        ours, theirs = os.pipe()
+    elif kind == "terminal":
+        ours, theirs = pty.openpty()
+    else:
+        ours, theirs = (end.detach() for end in socket.socketpair())
+    process = subprocess.Popen(foreground("sh", "-c", ENDLESS), stdin=subprocess.DEVNULL, stdout=theirs)
+    os.close(theirs)
+    assert select.select([ours], [], [], 20)[0]
+    while is_busy(process.pid):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    while True:
+        try:
+            if not os.read(ours, 65536):
+                break
+        except OSError:  # a terminal that nobody has open any more
+            break
+    assert process.wait(20) == 8
+    os.close(ours)
+
+
+def is_busy(pid: int) -> bool:
+    """Whether it isn't waiting, twice within a moment: while it relays it hardly ever is."""
+
+    def ticks() -> int:
+        return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+    before = ticks()
+    time.sleep(0.2)
+    return ticks() != before
+
+
+def test_a_reader_that_goes_is_no_error(foreground: Foreground) -> None:
+    """The program goes on, and its status is handed on."""
+    read, write = os.pipe()
+    words = foreground("sh", "-c", "seq 1 2000; exit 4")
+    process = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    os.close(read)
+    _, error = process.communicate(timeout=20)
+    assert (process.returncode, error) == (4, "")
+
+
+def test_the_callers_output_stays_blocking(foreground: Foreground) -> None:
+    """O_NONBLOCK would be everybody's who shares the open file: a shell's, for one."""
+    read, write = os.pipe()
+    process = subprocess.Popen(foreground("echo", "out"), stdin=subprocess.DEVNULL, stdout=write)
+    assert process.wait(20) == 0
+    assert os.get_blocking(write)
+    os.close(write)
+    assert os.read(read, 100) == b"out\r\n"
+    os.close(read)
+
+
+def test_output_that_nobody_will_read_can_be_given_up(foreground: Foreground) -> None:
+    """A second signal, when the program has ended, says so."""
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    process = subprocess.Popen(foreground("seq", "1", "3000"), stdin=subprocess.DEVNULL, stdout=write)
+    os.close(write)
+    assert select.select([read], [], [], 20)[0]
+    while process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+    assert process.returncode in (0, 143)
+    os.close(read)
