@@ -6,10 +6,11 @@ import fnmatch
 import secrets
 from dataclasses import dataclass, field
 
-from conformance import cgroups, host, views
+from conformance import cgroups, executions, host, views
 from conformance.cases import ASKED, CASES
 from conformance.console import Console
-from conformance.explained import EXPLAINED, Explanation
+from conformance.explained import EXPLAINED
+from conformance.explanation import Explanation
 from conformance.harness import World, succeeds
 from conformance.registry import Violation, check
 
@@ -67,14 +68,20 @@ def look_at_terminal(container: Container) -> dict[str, Any]:
 def facts(case: str, world: World) -> dict[str, object]:
     """All the facts of a case under a runtime, or the one fact that it failed."""
     try:
-        container = CASES[case](world)
-        seen = look_at_terminal(container) if container.config["process"].get("terminal") else look(container)
+        seen = view(case, world)
     except Violation as violation:
         seen = {"failure": str(violation)}
     left = world.close()
     if left:
         seen["left behind"] = "; ".join(left)
     return views.flatten(seen)
+
+
+def view(case: str, world: World) -> dict[str, Any]:
+    if case in executions.EXECUTIONS:
+        return executions.look(executions.EXECUTIONS[case], world)
+    container = CASES[case](world)
+    return look_at_terminal(container) if container.config["process"].get("terminal") else look(container)
 
 
 def differing(case: str, seen: dict[str, dict[str, object]]) -> Iterator[Difference]:
@@ -122,13 +129,12 @@ def compare(runtimes: list[Runtime], template: Path, scratch: Path, only: list[s
     """Run each case under each runtime, in the same place under the same name."""
     result = Comparison([runtime.label for runtime in runtimes])
     kinds = {runtime.label: runtime.kind for runtime in runtimes}
-    for case in CASES:
+    for case in (*CASES, *executions.EXECUTIONS):
         if only and not any(part in case for part in only):
             continue
         token = f"cf{secrets.token_hex(3)}"
-        seen = {
-            r.label: facts(case, World(r, template, scratch / f"compare-{case}", token)) for r in runtimes
-        }
+        place = scratch / f"compare-{case.replace(' ', '-')}"
+        seen = {r.label: facts(case, World(r, template, place, token)) for r in runtimes}
         result.sizes[case] = max(map(len, seen.values()))
         for difference in differing(case, seen):
             explain(difference, kinds, result.used)

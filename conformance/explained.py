@@ -5,40 +5,15 @@ from __future__ import annotations
 import ast
 import errno
 import os
-from dataclasses import dataclass
+
+from conformance.explained_executions import EXECUTIONS
+from conformance.explanation import Explanation
+from conformance.explanation import be as _be
+from conformance.explanation import each as _each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Why a runtime's facts that match `fact` (fnmatch; in cases that match `case`) differ from others'.
-
-    `undo` makes of the value what it would be without the deviation. Where two of three runtimes deviate
-    it must be given, or the third could say anything.
-    """
-
-    runtime: str
-    fact: str
-    reason: str
-    case: str = "*"
-    undo: Callable[[str], object] | None = None
-
-
-def _each(
-    runtime: str,
-    reason: str,
-    *facts: str,
-    case: str = "*",
-    undo: Callable[[str], object] | None = None,
-) -> list[Explanation]:
-    return [Explanation(runtime, fact, reason, case, undo) for fact in facts]
-
-
-def _be(value: object) -> Callable[[str], object]:
-    return lambda _: value
 
 
 def _replace(old: str, new: str) -> Callable[[str], object]:
@@ -134,4 +109,4 @@ _PYOCI = [
     *_each("pyoci", _UNIFIED, "paths /sys/fs/cgroup entries", undo=_without("unified")),
 ]  # fmt: skip
 
-EXPLAINED: tuple[Explanation, ...] = (*_RUNC, *_CRUN, *_PYOCI)
+EXPLAINED: tuple[Explanation, ...] = (*_RUNC, *_CRUN, *_PYOCI, *EXECUTIONS)
