@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import array
 import os
 import shutil
-import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,71 +12,12 @@ from typing import Any
 import pytest
 
 from support.containers import SECONDS, Bundle, Runtime
-
-# Says each of its arguments in a message of its own.
-SAY = r"""
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-int main(int argc, char **argv)
-{
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    int socket_ = socket(AF_UNIX, SOCK_DGRAM, 0);
-    if (!getenv("NOTIFY_SOCKET"))
-        return 3;
-    strcpy(address.sun_path, getenv("NOTIFY_SOCKET"));
-    if (connect(socket_, (struct sockaddr *)&address, sizeof address) < 0)
-        return 4;
-    for (int i = 1; i < argc; i++)
-        if (send(socket_, argv[i], strlen(argv[i]), 0) < 0)
-            return 5;
-    return 0;
-}
-"""
-
-
-class Manager:
-    """A service manager's socket, and what it has heard; barriers are closed as they come."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.heard: list[str] = []
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self.thread = threading.Thread(target=self._listen)
-        self.thread.start()
-
-    def _listen(self) -> None:
-        while True:
-            data, ancillary, _, _ = self.socket.recvmsg(4096, 64)
-            for _, _, numbers in ancillary:
-                for descriptor in array.array("i", numbers):
-                    os.close(descriptor)
-            if data == b"end":
-                return
-            self.heard.append(data.decode())
-
-    def close(self) -> list[str]:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.sendto(b"end", self.socket.getsockname())
-        self.thread.join(SECONDS)
-        self.socket.close()
-        return self.heard
-
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "NOTIFY_SOCKET": self.address}
+from support.service_manager import Manager, build_say
 
 
 @pytest.fixture(scope="session")
 def say(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("say")
-    (directory / "say.c").write_text(SAY)
-    subprocess.run(["cc", "-static", "-o", directory / "say", directory / "say.c"], check=True)
-    return directory / "say"
+    return build_say(tmp_path_factory.mktemp("say"))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.containers import PYOCI, Bundle, reap_orphans
+from support.service_manager import Manager, build_say
 
 pytestmark = pytest.mark.skipif(not shutil.which("podman"), reason="podman isn't installed")
 
@@ -166,3 +167,15 @@ def test_volumes(podman: Podman, tmp_path: Path) -> None:
     done = podman.run("--rm", *options, "box", "/bin/sh", "-c", script)
     assert done.stdout == "contentcontent" and "/w/new: Read-only file system" in done.stderr
     assert (tmp_path / "volume/new").exists()
+
+
+def test_a_container_notifies_the_callers_service_manager(podman: Podman, tmp_path: Path) -> None:
+    """--sdnotify=container: ready when it says so itself; podman has a proxy of its own for that."""
+    say = build_say(tmp_path)
+    manager = Manager(str(tmp_path / "manager"))
+    podman.environment["NOTIFY_SOCKET"] = manager.address
+    flags = ("--rm", "--sdnotify", "container", "--volume", f"{say}:/bin/say")
+    done = podman.run(*flags, "box", "/bin/sh", "-c", "say READY=1; exec sleep 0.2")
+    heard = manager.close()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "READY=1" in "\n".join(heard).split("\n")
