@@ -25,7 +25,7 @@ SIGKILL = 9
 class Manager:
     """The cgroups of one container, one in each hierarchy; none with the driver "disabled".
 
-    driver  "cgroupfs" or "disabled"
+    driver  "cgroupfs", "systemd" (a class of its own) or "disabled"
     mode    "v1", "hybrid", "v2" or "none", as in Layout
     groups  one a hierarchy, cgroup2's last
     ours    whether there is, or was, nothing in these cgroups but the container: kill() and destroy()
@@ -171,6 +171,10 @@ class Manager:
 
     # Processes
 
+    def births(self) -> bool:
+        """Whether processes are born in these cgroups (CLONE_INTO_CGROUP), rather than moved there."""
+        return self.mode == "v2"
+
     def birth_fd(self) -> int:
         """A descriptor of the cgroup to be born in (CLONE_INTO_CGROUP), or -1 without v2.
 
@@ -186,7 +190,7 @@ class Manager:
     def join(self, pid: int) -> None:
         """Moves a process, all its threads, into the container's cgroups."""
         for group in self.groups:
-            _join(group.path, pid)
+            move(group.path, pid)
 
     def exec_join(self, pid: int, below: dict[str, str] | None = None, init: int = 0) -> None:
         """Moves a process into the container's cgroups, or into some below them.
@@ -214,7 +218,7 @@ class Manager:
                 if not beside:
                     what = f"moving process {pid} into {group.path}{inner}"
                     raise files.failure(error, what, "") from None
-                _join(beside, pid)
+                move(beside, pid)
 
     def leave_frozen(self, pid: int) -> None:
         """Takes a process that is to be killed out of the container's frozen v1 group into our own: while
@@ -225,7 +229,7 @@ class Manager:
             return
         for hierarchy in layout.detect().hierarchies:
             if "freezer" in hierarchy.controllers:
-                _join((hierarchy.mount + hierarchy.own).rstrip("/"), pid)
+                move((hierarchy.mount + hierarchy.own).rstrip("/"), pid)
 
     def _init_group(self, group: Group, init: int) -> str:
         """The cgroup2 group of the container's first process, if it is below the container's own."""
@@ -314,7 +318,13 @@ class Manager:
         self.thaw()
 
 
-def new(layout: Layout, cgroups_path: str | None, container_id: str, driver: str = "cgroupfs") -> Manager:
+def new(
+    layout: Layout,
+    cgroups_path: str | None,
+    container_id: str,
+    driver: str = "cgroupfs",
+    annotations: dict[str, str] | None = None,
+) -> Manager:
     """The cgroups that a container will have. Decides names, touches nothing.
 
     An absolute cgroupsPath begins at each hierarchy's mount. A relative one, or the container's id where
@@ -324,11 +334,9 @@ def new(layout: Layout, cgroups_path: str | None, container_id: str, driver: str
     if driver == "disabled":
         return Manager(driver, layout.mode, [])
     if driver == "systemd":
-        raise Error(
-            "cgroups can't be managed through systemd by this version of pyoci",
-            code="not-supported",
-            hint="leave --systemd-cgroup out to use cgroupfs",
-        )
+        from pyoci.cgroup.systemd import driver as systemd
+
+        return systemd.new(layout, cgroups_path, container_id, annotations or {})
     if driver != "cgroupfs":
         raise Error(f"no cgroup driver is called {driver!r}", code="usage")
     if layout.mode == "none":
@@ -369,7 +377,13 @@ def load(record: dict[str, Any]) -> Manager:
             groups.append(v2.Group(saved["mount"], saved["path"], record["mode"] == "v2"))
         else:
             groups.append(v1.Group(saved["controllers"], saved["mount"], saved["path"]))
-    manager = Manager(record["driver"], record["mode"], groups)
+    manager: Manager
+    if record["driver"] == "systemd":
+        from pyoci.cgroup.systemd import driver as systemd
+
+        manager = systemd.load(record, groups)
+    else:
+        manager = Manager(record["driver"], record["mode"], groups)
     manager.ours = True
     return manager
 
@@ -434,7 +448,7 @@ def _remove_one(path: str) -> bool:
     return True
 
 
-def _join(path: str, pid: int) -> None:
+def move(path: str, pid: int) -> None:
     try:
         files.write(f"{path}/cgroup.procs", str(pid))
     except OSError as error:

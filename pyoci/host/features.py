@@ -7,6 +7,7 @@ from errno import EFAULT
 
 from pyoci import SPEC_VERSION, VERSION
 from pyoci.bundle.rules import HOOKS
+from pyoci.cgroup.systemd.annotations import PREFIX as SYSTEMD_PROPERTY
 from pyoci.errors import Error
 from pyoci.host import seccomp
 from pyoci.host.seccomp_profile import ACTIONS, ARCHITECTURES, OPERATORS
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 OLDEST_SPEC_VERSION = "1.0.0"
 
 # Annotations of config.json that change what is done or take protection away: not everybody may give them.
-UNSAFE_ANNOTATIONS = (labels.ANNOTATION, seccomp.RAW)
+# A final dot stands for all that begin so.
+UNSAFE_ANNOTATIONS = (labels.ANNOTATION, seccomp.RAW, SYSTEMD_PROPERTY)
 
 _SET_MODE_FILTER = 1  # seccomp(2)
 
@@ -48,7 +50,7 @@ def _linux(seccomp_enabled: bool) -> dict[str, Any]:
     return {
         "namespaces": sorted(NAMESPACES),
         "capabilities": list(NAMES),
-        "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+        "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
         "seccomp": {
             "enabled": seccomp_enabled,
             "actions": sorted(ACTIONS),

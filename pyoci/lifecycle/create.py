@@ -183,7 +183,9 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
     config, settings = making.bundle.config, making.settings
     linux = config.get("linux") or {}
     where = layout.detect()
-    making.cgroup = manager.new(where, linux.get("cgroupsPath"), container_id, settings.cgroup_manager)
+    making.cgroup = manager.new(
+        where, linux.get("cgroupsPath"), container_id, settings.cgroup_manager, config.get("annotations")
+    )
     if settings.rootless and not linux.get("resources") and not _may_make(making.cgroup):
         # Nothing is to be limited: the container stays in the cgroups pyoci was started in.
         settings.debug("goes on without cgroups: there is no right to make them")
@@ -334,7 +336,7 @@ def _spawn(making: Making, gated: bool, trace: Callable[[Step, int], None] | Non
         if gated:
             making.listener = channel.listen(f"{making.container.path}/start")
             opened["listener"] = making.listener
-        if _born_inside(cgroup):
+        if cgroup.births():
             cgroup.create()
             birth = cgroup.birth_fd()
         making.init = executor.spawn(
@@ -351,16 +353,11 @@ def _spawn(making: Making, gated: bool, trace: Callable[[Step, int], None] | Non
                 os.close(descriptor)
         if birth >= 0:
             os.close(birth)
-    if not _born_inside(cgroup):
+    if not cgroup.births():
         cgroup.create()
     cgroup.set(_resources(making.bundle.config))
     if making.resctrl:
         making.resctrl.create(making.bundle.config["linux"]["intelRdt"])
-
-
-def _born_inside(cgroup: Manager) -> bool:
-    """Whether processes are born in this cgroup (CLONE_INTO_CGROUP), rather than moved there."""
-    return cgroup.mode == "v2"
 
 
 def open_descriptors(plan: Plan, opened: dict[str, int], config: dict[str, Any], settings: Settings) -> None:
@@ -399,7 +396,7 @@ def _join(making: Making) -> None:
         from pyoci.lifecycle import mappings
 
         mappings.compare(linux, init.pid)
-    if not _born_inside(making.cgroup):
+    if not making.cgroup.births():
         making.cgroup.join(init.pid)
     if making.resctrl:
         making.resctrl.join(init.pid)

@@ -1,0 +1,177 @@
+"""Talking to systemd: its private socket, method calls, and waiting for a job's end.
+
+The private socket needs no bus daemon and is there before one is. On it every signal arrives without
+having been asked for, and there is no Hello.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections import deque
+from errno import EACCES, ECONNRESET
+from time import monotonic
+
+from jeepney import DBusAddress, HeaderFields, Message, MessageType, Parser, Properties, new_method_call
+
+from pyoci.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+SECONDS = 30.0  # for one answer, and for one job
+MANAGER = DBusAddress(
+    "/org/freedesktop/systemd1",
+    bus_name="org.freedesktop.systemd1",
+    interface="org.freedesktop.systemd1.Manager",
+)
+
+# A D-Bus property as jeepney writes it: name, (signature, value)
+Property = tuple[str, tuple[str, object]]
+
+
+class Refusal(Exception):
+    """systemd's answer was an error: its D-Bus name and text."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name = name.removeprefix("org.freedesktop.systemd1.")
+        self.text = text
+
+
+class Bus:
+    """A connection to the system's manager, or with `user` to the calling user's. close() when done."""
+
+    def __init__(self, user: bool) -> None:
+        self.user = user
+        path = _socket_path(user)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.settimeout(SECONDS)
+            self._socket.connect(path)
+            self._authenticate()
+        except OSError as error:
+            self._socket.close()
+            raise _unreachable(path, user, error) from None
+        self._parser = Parser()
+        self._serial = 0
+        self._signals: deque[Message] = deque()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _authenticate(self) -> None:
+        """All of the handshake at once, as systemd's own clients do it: a message that it reads together
+        with BEGIN is left lying until the next one comes."""
+        identity = str(os.geteuid()).encode().hex()
+        self._socket.sendall(f"\0AUTH EXTERNAL {identity}\r\nBEGIN\r\n".encode())
+        answer = b""
+        while not answer.endswith(b"\r\n"):
+            part = self._socket.recv(1024)
+            if not part:
+                raise ConnectionResetError(ECONNRESET, os.strerror(ECONNRESET))
+            answer += part
+        if not answer.startswith(b"OK "):
+            raise PermissionError(EACCES, os.strerror(EACCES))
+
+    def call(self, method: str, signature: str = "", *arguments: object) -> tuple[Any, ...]:
+        """A method of the manager; its answer's values. Refusal if it is an error."""
+        return self._send(new_method_call(MANAGER, method, signature or None, arguments), method)
+
+    def manager_property(self, name: str) -> Any:
+        (variant,) = self._send(Properties(MANAGER).get(name), name)
+        return variant[1]
+
+    def run_job(self, verb: str, signature: str, *arguments: object) -> None:
+        """A method that queues a job for the unit that its first argument names, and the job's end.
+
+        Error if the job fails, or isn't done in time: it names unit and job.
+        """
+        unit = str(arguments[0])
+        self._signals.clear()
+        (job,) = self.call(verb, signature, *arguments)
+        deadline = monotonic() + SECONDS
+        while True:
+            waiting = bool(self._signals)
+            message = self._signals.popleft() if waiting else self._receive(deadline, f"{job} of {unit}")
+            fields = message.header.fields
+            if fields.get(HeaderFields.member) != "JobRemoved" or message.body[1] != job:
+                continue
+            result = message.body[3]
+            if result != "done":
+                raise Error(
+                    f"systemd's {_short(verb)} of {unit} ended as {result!r}",
+                    code="kernel",
+                    pointer="/linux/cgroupsPath",
+                    hint=f"systemctl {'--user ' if self.user else ''}status {unit} may say more",
+                )
+            return
+
+    def _send(self, message: Message, what: str) -> tuple[Any, ...]:
+        self._serial += 1
+        self._socket.sendall(message.serialise(self._serial))
+        deadline = monotonic() + SECONDS
+        while True:
+            answer = self._receive(deadline, what)
+            fields = answer.header.fields
+            if answer.header.message_type is MessageType.signal:
+                self._signals.append(answer)
+            elif fields.get(HeaderFields.reply_serial) != self._serial:
+                continue
+            elif answer.header.message_type is MessageType.error:
+                text = answer.body[0] if answer.body else ""
+                raise Refusal(str(fields.get(HeaderFields.error_name, "")), str(text))
+            else:
+                return tuple(answer.body)
+
+    def _receive(self, deadline: float, awaited: str) -> Message:
+        while True:
+            message = self._parser.get_next_message()
+            if message is not None:
+                return message
+            self._socket.settimeout(max(deadline - monotonic(), 0.001))
+            try:
+                data = self._socket.recv(65536)
+            except TimeoutError:
+                raise Error(
+                    f"systemd did not answer within {SECONDS:.0f} s: still waiting for {awaited}",
+                    code="timeout",
+                    hint="systemctl list-jobs shows what it is busy with",
+                ) from None
+            if not data:
+                raise Error(f"systemd closed the connection while {awaited} was awaited", code="kernel")
+            self._parser.add_data(data)
+
+
+def _short(verb: str) -> str:
+    return {"StartTransientUnit": "start", "StopUnit": "stop"}.get(verb, verb)
+
+
+def _socket_path(user: bool) -> str:
+    if not user:
+        return "/run/systemd/private"
+    return f"{os.environ.get('XDG_RUNTIME_DIR') or f'/run/user/{os.geteuid()}'}/systemd/private"
+
+
+def _unreachable(path: str, user: bool, error: OSError) -> Error:
+    reason = os.strerror(error.errno or 0).lower() if error.errno else str(error)
+    if not user:
+        hint = "systemd isn't the init here" if not _is_socket(path) else "only root may talk to it"
+    elif not os.environ.get("XDG_RUNTIME_DIR"):
+        hint = (
+            "set XDG_RUNTIME_DIR as a login does, or `loginctl enable-linger` for a session without login, "
+            "or use --cgroup-manager cgroupfs"
+        )
+    else:
+        hint = "start the user's manager (loginctl enable-linger), or use --cgroup-manager cgroupfs"
+    message = f"can't reach systemd at {path}: {reason}"
+    return Error(message, code="not-found", errno=error.errno or 0, hint=hint)
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False

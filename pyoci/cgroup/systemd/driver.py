@@ -1,0 +1,192 @@
+"""The cgroups of a container whose unit systemd makes: when it comes into being, its limits, its end.
+
+systemd makes the cgroup only around a process, so it all happens when the container's process joins.
+Where v1 is mounted systemd makes its own hierarchy's group and those of the controllers it was
+told a limit for; the others are made here, in the same place.
+"""
+
+from __future__ import annotations
+
+from pyoci.cgroup import UNIFIED, files, limits, resources, v1, v2
+from pyoci.cgroup.manager import Manager, move
+from pyoci.cgroup.systemd import properties
+from pyoci.cgroup.systemd.bus import Bus, Refusal
+from pyoci.cgroup.systemd.names import UnitName, unit_name
+from pyoci.errors import Error
+from pyoci.host import privileges, procfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.cgroup.layout import Layout
+    from pyoci.cgroup.manager import Group
+    from pyoci.cgroup.systemd.bus import Property
+
+_START = "ssa(sv)a(sa(sv))"
+
+
+class SystemdManager(Manager):
+    """unit   the container's unit
+    user   whether it is the calling user's manager that makes it, not the system's
+    extra  properties that annotations ask for
+    """
+
+    __slots__ = ("_pointer", "_wanted", "container_id", "extra", "unit", "user")
+
+    def __init__(self, mode: str, groups: list[Group], unit: UnitName, user: bool) -> None:
+        super().__init__("systemd", mode, groups)
+        self.unit = unit
+        self.user = user
+        self.extra: list[Property] = []
+        self.container_id = ""
+        self._wanted: dict[str, Any] = {}
+        self._pointer = "/linux/resources"
+
+    def record(self) -> dict[str, Any]:
+        return {**super().record(), "unit": self.unit.name, "slice": self.unit.slice, "user": self.user}
+
+    def births(self) -> bool:
+        return False
+
+    def create(self) -> None:
+        """Nothing yet: join() has a process to make the unit around."""
+
+    def set(self, wanted: dict[str, Any], pointer: str = "/linux/resources") -> None:
+        self._wanted, self._pointer = wanted, pointer
+
+    def join(self, pid: int) -> None:
+        """Has systemd make the unit with this process, and sets the limits in it."""
+        bus = Bus(self.user)
+        try:
+            self.ours = True
+            self._start(bus, pid)
+        finally:
+            bus.close()
+        for group in self.groups:
+            if not files.exists(group.path):
+                group.make([])
+            else:
+                group.prepare()
+        super().set(self._wanted, self._pointer)
+        for group in self.groups:
+            move(group.path, pid)
+
+    def _start(self, bus: Bus, pid: int) -> None:
+        asked = [*self._description(), *self._limits(self._wanted, self._pointer), *self.extra]
+        if self.unit.name.endswith(".slice"):
+            asked.append(("Wants", ("as", [self.unit.slice])))
+        else:
+            asked += [("Slice", ("s", self.unit.slice)), ("PIDs", ("au", [pid])), ("Delegate", ("b", True))]
+        try:
+            bus.run_job("StartTransientUnit", _START, self.unit.name, "fail", asked, [])
+        except Refusal as refusal:
+            if refusal.name == "UnitExists" and self.unit.name.endswith(".slice"):
+                return
+            self.ours = False
+            raise self._refused(refusal, "start") from None
+
+    def _description(self) -> list[Property]:
+        return [
+            ("Description", ("s", f"container {self.container_id}")),
+            ("DefaultDependencies", ("b", False)),
+            ("MemoryAccounting", ("b", True)),
+            ("CPUAccounting", ("b", True)),
+            ("IOAccounting" if self.mode == "v2" else "BlockIOAccounting", ("b", True)),
+            ("TasksAccounting", ("b", True)),
+        ]
+
+    def _limits(self, wanted: dict[str, Any], pointer: str, devices: bool = True) -> list[Property]:
+        writes = resources.translate(wanted, pointer, self._version)
+        found = properties.of_writes(writes)
+        if devices:
+            groups = properties.device_groups(procfs.read("/proc/devices").decode())
+            found += properties.of_devices(wanted.get("devices"), f"{pointer}/devices", groups)
+        return found
+
+    def _version(self, controller: str) -> int:
+        """As limits.version(), which asks a cgroup2 group beside v1; here there is none before the unit."""
+        known = self.mode == "v2" or controller in self.paths()
+        return limits.version(self, controller) if known else 0
+
+    def update(self, wanted: dict[str, Any], pointer: str = "/linux/resources") -> None:
+        asked = self._limits(wanted, pointer, devices=bool(wanted.get("devices")))
+        if asked:
+            bus = Bus(self.user)
+            try:
+                # "runtime": until the unit ends, not in a file that outlives it.
+                bus.call("SetUnitProperties", "sba(sv)", self.unit.name, True, asked)
+            except Refusal as refusal:
+                raise self._refused(refusal, "change") from None
+            finally:
+                bus.close()
+        super().update(wanted, pointer)
+
+    def destroy(self) -> None:
+        if not self.ours:
+            return
+        bus = Bus(self.user)
+        try:
+            bus.run_job("StopUnit", "ss", self.unit.name, "replace")
+        except Refusal as refusal:
+            if refusal.name != "NoSuchUnit":
+                raise self._refused(refusal, "stop") from None
+        finally:
+            self._forget_failure(bus)
+            bus.close()
+        super().destroy()
+
+    def _forget_failure(self, bus: Bus) -> None:
+        """A unit that was killed stays listed as failed until it is told to be forgotten."""
+        try:
+            bus.call("ResetFailedUnit", "s", self.unit.name)
+        except Refusal as refusal:
+            if refusal.name != "NoSuchUnit":
+                raise self._refused(refusal, "forget") from None
+
+    def _refused(self, refusal: Refusal, verb: str) -> Error:
+        pointer, hint, code = files.PATH, "", "kernel"
+        if refusal.name == "UnitExists":
+            code, hint = "busy", "give each container a unit of its own, or delete the one that has it"
+        elif "ropert" in refusal.text:
+            pointer = "/annotations"
+            hint = "systemd.scope(5) and systemd.resource-control(5) list the properties"
+        elif "AccessDenied" in refusal.name or "InteractiveAuthorization" in refusal.name:
+            code, hint = "permission", "run as root, or in a session of the user's own manager"
+        return Error(
+            f"systemd refused to {verb} {self.unit.name}: {refusal.text.rstrip('.')}",
+            code=code, pointer=pointer, hint=hint,
+        )  # fmt: skip
+
+
+def new(
+    layout: Layout, cgroups_path: str | None, container_id: str, annotations: dict[str, str]
+) -> SystemdManager:
+    """The unit that a container will have. Asks systemd for nothing but its own cgroup."""
+    from pyoci.cgroup.systemd import annotations as asked
+
+    user = not privileges.is_host_root()
+    unit = unit_name(cgroups_path, container_id, default_slice="user.slice" if user else "system.slice")
+    extra = asked.properties(annotations)
+    bus = Bus(user)
+    try:
+        base = str(bus.manager_property("ControlGroup"))
+    except Refusal as refusal:
+        raise Error(f"systemd doesn't tell its cgroup: {refusal.text}", code="kernel") from None
+    finally:
+        bus.close()
+    groups: list[Group] = []
+    for hierarchy in layout.hierarchies:
+        path = hierarchy.mount.rstrip("/") + base.rstrip("/") + unit.cgroup()
+        if hierarchy.controllers == [UNIFIED]:
+            groups.append(v2.Group(hierarchy.mount, path, layout.mode == "v2"))
+        else:
+            groups.append(v1.Group(hierarchy.controllers, hierarchy.mount, path))
+    manager = SystemdManager(layout.mode, groups, unit, user)
+    manager.container_id, manager.extra = container_id, extra
+    return manager
+
+
+def load(record: dict[str, Any], groups: list[Group]) -> SystemdManager:
+    """The unit that record() described."""
+    return SystemdManager(record["mode"], groups, UnitName(record["slice"], record["unit"]), record["user"])

@@ -1,0 +1,202 @@
+"""Containers whose cgroups systemd makes: the unit, its limits before and after a reload, its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyoci.cgroup.layout import detect
+from support.cgroups import eventually
+from support.containers import Bundle, Runtime
+
+pytestmark = [
+    pytest.mark.layout,
+    pytest.mark.skipif(
+        not Path("/run/systemd/system").exists(), reason="the init of this machine isn't systemd"
+    ),
+    pytest.mark.skipif(detect().mode != "v2", reason="cgroups aren't v2 alone here"),
+]
+
+UNIT = "unit-one.scope"
+GROUP = Path("/sys/fs/cgroup/pyocitest.slice/pyocitest-a.slice") / UNIT
+LIMITS = {
+    "memory": {"limit": 50 << 20, "swap": 60 << 20, "reservation": 10 << 20},
+    "cpu": {"quota": 25000, "period": 50000, "shares": 512, "cpus": "0"},
+    "pids": {"limit": 20},
+    "unified": {"memory.high": str(40 << 20)},
+}
+FILES = {
+    "memory.max": str(50 << 20),
+    "memory.swap.max": str(10 << 20),
+    "memory.low": str(10 << 20),
+    "memory.high": str(40 << 20),
+    "cpu.max": "25000 50000",
+    "cpu.weight": "59",
+    "cpuset.cpus": "0",
+    "pids.max": "20",
+}
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[Runtime]:
+    """A runtime that leaves no unit behind."""
+    before = units()
+    runtime = Runtime(tmp_path / "state")
+    yield runtime
+    for container_id in runtime.ok("list", "-q").split():  # a failed test's
+        runtime.call("delete", "--force", container_id)
+    assert units() == before
+    systemctl("stop", "pyocitest.slice")  # a slice outlives what was in it, as directories above a cgroup do
+
+
+def units() -> set[str]:
+    listed = systemctl("list-units", "--all", "--type=scope", "--plain", "--no-legend")
+    return {line.split()[0] for line in listed.splitlines()}
+
+
+def systemctl(*words: str) -> str:
+    done = subprocess.run(["systemctl", "--no-pager", *words], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def shown(unit: str, *names: str) -> list[str]:
+    return [systemctl("show", unit, "--value", "--property", name).strip() for name in names]
+
+
+def values() -> dict[str, str]:
+    return {name: (GROUP / name).read_text().strip() for name in FILES}
+
+
+def in_scope(bundle: Bundle) -> Bundle:
+    bundle.config["linux"]["cgroupsPath"] = "pyocitest-a.slice:unit:one"
+    return bundle
+
+
+def begin(systemd: Runtime, bundle: Bundle, container_id: str = "one") -> None:
+    saved = str(bundle.args("sleep", "1000").save())
+    systemd.detached("--systemd-cgroup", "run", "--detach", "--bundle", saved, container_id)
+
+
+def test_the_container_is_in_its_unit(systemd: Runtime, bundle: Bundle) -> None:
+    begin(systemd, in_scope(bundle))
+    pid = systemd.state("one")["pid"]
+    assert Path(f"/proc/{pid}/cgroup").read_text() == f"0::/pyocitest.slice/pyocitest-a.slice/{UNIT}\n"
+    assert shown(UNIT, "ActiveState", "Delegate", "Slice", "Description") == [
+        "active", "yes", "pyocitest-a.slice", "container one",
+    ]  # fmt: skip
+    assert systemd.ok("exec", "one", "cat", "/proc/self/cgroup") == "0::/\n"
+    systemd.ok("delete", "--force", "one")
+    assert not GROUP.exists()
+
+
+def test_without_a_path_the_unit_is_named_after_the_container(systemd: Runtime, bundle: Bundle) -> None:
+    begin(systemd, bundle)
+    pid = systemd.state("one")["pid"]
+    assert Path(f"/proc/{pid}/cgroup").read_text() == "0::/system.slice/pyoci-one.scope\n"
+    systemd.ok("delete", "--force", "one")
+
+
+def test_limits_survive_a_reload(systemd: Runtime, bundle: Bundle) -> None:
+    bundle.config["linux"]["resources"] = LIMITS
+    begin(systemd, in_scope(bundle))
+    assert values() == FILES
+    systemctl("daemon-reload")
+    assert values() == FILES
+    # The same change to a unit makes systemd write down all it knows of its cgroup.
+    systemctl("set-property", "--runtime", UNIT, "TasksMax=21")
+    assert values() == {**FILES, "pids.max": "21"}
+    systemd.ok("delete", "--force", "one")
+
+
+def test_device_rules_survive_a_reload(systemd: Runtime, bundle: Bundle) -> None:
+    """Of two devices that anyone could open, one is allowed."""
+    tun, disk = ({"path": path, **numbers(path)} for path in ("/dev/net/tun", "/dev/vda"))
+    allowed = {"allow": True, "type": "c", "major": tun["major"], "minor": tun["minor"], "access": "rw"}
+    bundle.config["linux"]["resources"] = {"devices": [{"allow": False, "access": "rwm"}, allowed]}
+    bundle.config["linux"]["devices"] = [tun, disk]
+    begin(systemd, in_scope(bundle))
+    script = "for d in null net/tun vda; do (true < /dev/$d) 2>/dev/null && echo $d; done; true"
+    for _ in range(2):
+        assert systemd.ok("exec", "one", "sh", "-c", script).split() == ["null", "net/tun"]
+        systemctl("daemon-reload")
+        systemctl("set-property", "--runtime", UNIT, "TasksMax=50")
+    assert shown(UNIT, "DevicePolicy") == ["strict"]
+    systemd.ok("delete", "--force", "one")
+
+
+def numbers(path: str) -> dict[str, object]:
+    found = os.stat(path)
+    kind = "b" if stat.S_ISBLK(found.st_mode) else "c"
+    return {"type": kind, "major": os.major(found.st_rdev), "minor": os.minor(found.st_rdev)}
+
+
+def test_annotations_are_properties(systemd: Runtime, bundle: Bundle) -> None:
+    bundle.config["annotations"] = {
+        "org.systemd.property.TimeoutStopSec": "uint64 7",
+        "org.systemd.property.Description": "'a box'",
+    }
+    begin(systemd, in_scope(bundle))
+    assert shown(UNIT, "TimeoutStopUSec", "Description") == ["7s", "a box"]
+    systemd.ok("delete", "--force", "one")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("NoSuchProperty", "true", "NoSuchProperty"),
+        ("MemoryMax", "'x'", "systemd refused to start"),
+        ("PIDs", "@au [1]", "pyoci's to set"),
+    ],
+)
+def test_properties_that_are_refused(
+    systemd: Runtime, bundle: Bundle, name: str, value: str, says: str
+) -> None:
+    bundle.config["annotations"] = {f"org.systemd.property.{name}": value}
+    done = systemd.call("--systemd-cgroup", "run", "--bundle", str(in_scope(bundle).save()), "one")
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "/annotations" in done.stderr
+
+
+def test_a_unit_that_is_there_is_refused(systemd: Runtime, bundle: Bundle) -> None:
+    begin(systemd, in_scope(bundle))
+    done = systemd.call("--systemd-cgroup", "run", "--bundle", str(bundle.path), "two")
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+    assert systemd.state("one")["status"] == "running"
+    systemd.ok("delete", "--force", "one")
+
+
+def test_a_path_that_names_no_unit_is_refused(systemd: Runtime, bundle: Bundle) -> None:
+    bundle.config["linux"]["cgroupsPath"] = "/some/path"
+    done = systemd.call("--systemd-cgroup", "run", "--bundle", str(bundle.save()), "one")
+    assert done.returncode == 1
+    assert "/linux/cgroupsPath" in done.stderr
+    assert "slice:prefix:name" in done.stderr
+
+
+def test_pause_kill_and_a_daemon_that_stays(systemd: Runtime, bundle: Bundle) -> None:
+    in_scope(bundle).shell("sleep 1000 & sleep 1001 & wait")
+    systemd.detached("--systemd-cgroup", "run", "--detach", "--bundle", str(bundle.save()), "one")
+    pids = json.loads(systemd.ok("ps", "--format", "json", "one"))
+    systemd.ok("pause", "one")
+    assert systemd.state("one")["status"] == "paused"
+    systemd.ok("resume", "one")
+    systemd.ok("kill", "one", "KILL")
+    eventually(lambda: systemd.state("one")["status"] == "stopped")
+    systemd.ok("delete", "one")
+    assert not GROUP.exists()
+    assert not [pid for pid in pids if Path(f"/proc/{pid}/exe").exists()]
+
+
+def test_a_program_that_ends_leaves_nothing(systemd: Runtime, bundle: Bundle) -> None:
+    for _ in range(3):
+        done = systemd.call("--systemd-cgroup", "run", "--bundle", str(in_scope(bundle).save()), "one")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not GROUP.exists()
