@@ -16,13 +16,12 @@ import os
 from time import gmtime, strftime, time_ns
 
 from pyoci.bundle.load import load
-from pyoci.cgroup import UNIFIED, layout, manager
+from pyoci.cgroup import layout
 from pyoci.errors import Error
-from pyoci.host import mountinfo, privileges, procfs
-from pyoci.lifecycle import channel, handover, store
+from pyoci.host import mountinfo, procfs
+from pyoci.lifecycle import channel, facts, handover, store
 from pyoci.lifecycle import init as executor
 from pyoci.plan import compile as compiler
-from pyoci.plan.situation import CgroupHierarchy, CgroupView, Situation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,10 +34,8 @@ if TYPE_CHECKING:
     from pyoci.lifecycle.options import CreateOptions
     from pyoci.lifecycle.settings import Settings
     from pyoci.plan.plan import Plan
+    from pyoci.plan.situation import Situation
     from pyoci.plan.steps import Step
-
-# crun's annotation: the destination at which only the hierarchy name=systemd is to be, as in v1.
-FORCE_CGROUP_V1 = "run.oci.systemd.force_cgroup_v1"
 
 
 class Making:
@@ -183,34 +180,12 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
     config, settings = making.bundle.config, making.settings
     linux = config.get("linux") or {}
     where = layout.detect()
-    making.cgroup = manager.new(
-        where, linux.get("cgroupsPath"), container_id, settings.cgroup_manager, config.get("annotations")
-    )
-    if settings.rootless and not linux.get("resources") and not _may_make(making.cgroup):
-        # Nothing is to be limited: the container stays in the cgroups pyoci was started in.
-        settings.debug("goes on without cgroups: there is no right to make them")
-        making.cgroup = manager.new(where, None, container_id, "disabled")
-    situation = making.situation = Situation(container_id)
-    situation.gated = gated
-    situation.pivot = not making.options.no_pivot
-    situation.kcore = os.path.exists("/proc/kcore")
-    situation.keyring = not making.options.no_new_keyring
-    situation.privileged = situation.set_groups = privileges.is_host_root()
-    situation.superuser = os.geteuid() == 0
-    if not situation.privileged and linux.get("gidMappings"):
-        from pyoci.lifecycle import mappings
-
-        situation.set_groups = not mappings.is_by_hand(linux)
-    situation.preserve = making.options.preserve_fds
-    situation.listening = making.options.listening
-    if config["process"].get("capabilities"):
-        situation.last_capability = privileges.last_capability()
-        if not any(entry["type"] == "user" for entry in linux.get("namespaces") or ()):
-            situation.bounding = privileges.bounding_set()
-    _check_labels(config)
+    making.cgroup = facts.choose_cgroups(config, where, container_id, settings)
+    making.situation = facts.gather(config, making.options, container_id, settings)
+    making.situation.gated = gated
     if any(mount.get("type") in ("cgroup", "cgroup2") for mount in config.get("mounts") or ()):
-        situation.cgroups = cgroup_view(where, making.cgroup, config.get("annotations") or {})
-    compile_filter(config, settings, situation)
+        annotations = config.get("annotations") or {}
+        making.situation.cgroups = facts.cgroup_view(where, making.cgroup, annotations)
     if linux.get("netDevices"):
         from pyoci.lifecycle import net_devices
 
@@ -221,45 +196,10 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
         mount = resctrl.find_mount(mountinfo.read())
         making.resctrl = resctrl.plan(linux["intelRdt"], container_id, mount)
     making.plan = compiler.compile_container(
-        config, situation, bundle=making.bundle.path, rootfs=making.bundle.rootfs
+        config, making.situation, bundle=making.bundle.path, rootfs=making.bundle.rootfs
     )
-    for warning in situation.warnings:
+    for warning in making.situation.warnings:
         settings.warn(warning)
-
-
-def _check_labels(config: dict[str, Any]) -> None:
-    process, mounts = config["process"], (config.get("linux") or {}).get("mountLabel") or ""
-    if mounts or process.get("apparmorProfile") or process.get("selinuxLabel"):
-        from pyoci.host import lsm
-
-        lsm.check_labels(process, mounts)
-
-
-def compile_filter(config: dict[str, Any], settings: Settings, situation: Situation) -> None:
-    """The seccomp program, if one is asked for: from the cache beside the containers' state, or newly
-    compiled, or from an annotation."""
-    if not (config.get("linux") or {}).get("seccomp") and not config.get("annotations"):
-        return
-    from pyoci.host import seccomp
-
-    compiled = seccomp.of_config(config, f"{settings.root}/.cache/seccomp")
-    if not compiled:
-        return
-    situation.filter, situation.filter_flags = compiled.program, compiled.flags
-    situation.filter_pointer = compiled.pointer
-    for warning in compiled.warnings:
-        settings.warn(warning)
-
-
-def _may_make(cgroup: Manager) -> bool:
-    """Whether all of these cgroups could be made: may we write to what is there of their parents?"""
-    for path in cgroup.paths().values():
-        parent = os.path.dirname(path)
-        while not os.path.exists(parent):
-            parent = os.path.dirname(parent)
-        if not os.access(parent, os.W_OK):
-            return False
-    return True
 
 
 def _resources(config: dict[str, Any]) -> dict[str, Any]:
@@ -271,30 +211,6 @@ def _resources(config: dict[str, Any]) -> dict[str, Any]:
     if pids.get("limit") == 0 and (int(major), int(minor)) < (1, 3):
         return {**resources, "pids": {"limit": -1}}
     return resources
-
-
-def cgroup_view(where: layout.Layout, cgroup: Manager, annotations: dict[str, str]) -> CgroupView:
-    """What cgroup mounts can show: the container's own cgroups, or ours if it has none."""
-    own = cgroup.paths()
-    hierarchies: list[CgroupHierarchy] = []
-    for found in where.hierarchies:
-        path = own.get(found.controllers[0])
-        if path is None:
-            # From within a cgroup namespace one outside it has a name that leads upwards.
-            path = "" if found.own.startswith("/..") else (found.mount + found.own).rstrip("/")
-        name = "unified" if found.controllers == [UNIFIED] else os.path.basename(found.mount)
-        if found.controllers[0].startswith("name="):
-            name = found.controllers[0].removeprefix("name=")
-        if any(name == other.directory for other in hierarchies):
-            name = ",".join(found.controllers)
-        hierarchies.append(CgroupHierarchy(name, found.controllers, path))
-    named = all(controllers.startswith("name=") for controllers in where.v1)
-    return CgroupView(
-        where.unified is not None and named,
-        hierarchies,
-        shared=not own,
-        systemd_only=annotations.get(FORCE_CGROUP_V1, ""),
-    )
 
 
 def _first_state(making: Making, container_id: str) -> dict[str, Any]:
@@ -332,7 +248,7 @@ def _spawn(making: Making, gated: bool, trace: Callable[[Step, int], None] | Non
     opened: dict[str, int] = {}
     birth = -1
     try:
-        open_descriptors(plan, opened, making.bundle.config, making.settings)
+        open_descriptors(plan, opened, making.settings)
         if gated:
             making.listener = channel.listen(f"{making.container.path}/start")
             opened["listener"] = making.listener
@@ -360,7 +276,7 @@ def _spawn(making: Making, gated: bool, trace: Callable[[Step, int], None] | Non
         making.resctrl.create(making.bundle.config["linux"]["intelRdt"])
 
 
-def open_descriptors(plan: Plan, opened: dict[str, int], config: dict[str, Any], settings: Settings) -> None:
+def open_descriptors(plan: Plan, opened: dict[str, int], settings: Settings) -> None:
     """Add to `opened` what the plan needs open: namespaces, and mount trees copied in our own context."""
     for name, path in plan.descriptors.items():
         if not name.startswith("tree:"):
@@ -402,6 +318,8 @@ def _join(making: Making) -> None:
         making.resctrl.join(init.pid)
     adjustment = config["process"].get("oomScoreAdj")
     if adjustment is not None:
+        from pyoci.lifecycle.outside import set_oom_score
+
         set_oom_score(init.pid, adjustment)
 
 
@@ -411,21 +329,6 @@ def _give_devices(making: Making) -> None:
     assert making.init
     making.network = os.open(f"/proc/{making.init.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     net_devices.give(making.devices, making.network, making.init.pid)
-
-
-def set_oom_score(pid: int, adjustment: int) -> None:
-    """proc(5), /proc/PID/oom_score_adj; lowering it needs CAP_SYS_RESOURCE."""
-    try:
-        with open(f"/proc/{pid}/oom_score_adj", "w") as file:
-            file.write(str(adjustment))
-    except OSError as error:
-        raise Error(
-            f"the kernel refused {adjustment} as OOM score: {os.strerror(error.errno or 0).lower()}",
-            code="permission",
-            pointer="/process/oomScoreAdj",
-            errno=error.errno or 0,
-            hint="lowering it below pyoci's own needs CAP_SYS_RESOURCE",
-        ) from None
 
 
 def _converse(making: Making) -> None:
@@ -500,7 +403,9 @@ def _finish(making: Making) -> None:
     init, options, config = making.init, making.options, making.bundle.config
     assert init
     if any(entry["type"] == "user" for entry in (config.get("linux") or {}).get("namespaces") or ()):
-        set_from_outside(config["process"], init.pid)
+        from pyoci.lifecycle.outside import set_for_user_namespace
+
+        set_for_user_namespace(config["process"], init.pid)
     _note_process(making)
     state = making.container.state
     state["phase"] = "created"
@@ -510,28 +415,6 @@ def _finish(making: Making) -> None:
         state["phase"] = "running"  # in a moment: nobody can look in between, so it is written once
     making.container.save()
     handover.tell_process(options, init.pid, init.pidfd)
-
-
-def set_from_outside(process: dict[str, Any], pid: int) -> None:
-    """What nobody may raise inside a user namespace: priorities, and resource limits (prlimit(2))."""
-    if process.get("scheduler") or process.get("ioPriority"):
-        from pyoci.lifecycle.priorities import set_priorities
-
-        set_priorities(process, pid)
-    if not process.get("rlimits"):
-        return
-    from resource import prlimit
-
-    from pyoci.plan.identity import rlimit_values
-
-    for index, number, soft, hard in rlimit_values(process):
-        try:
-            prlimit(pid, number, (soft, hard))
-        except OSError as error:
-            from pyoci.lifecycle.failures import refused_limit
-
-            pointer = f"/process/rlimits/{index}"
-            raise refused_limit(pointer, number, soft, hard, error.errno or 0) from None
 
 
 # Steps before the gate that tell what one after it means.

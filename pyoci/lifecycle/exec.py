@@ -8,8 +8,7 @@ from pyoci.bundle import document
 from pyoci.cgroup import manager
 from pyoci.errors import Error
 from pyoci.host import privileges
-from pyoci.lifecycle import create as creation
-from pyoci.lifecycle import handover, store
+from pyoci.lifecycle import facts, handover, store
 from pyoci.lifecycle import init as executor
 from pyoci.lifecycle.joining import Joined
 from pyoci.lifecycle.start import check_executed
@@ -204,7 +203,7 @@ class _Execution:
             from pyoci.host import lsm
 
             lsm.check_labels(self.process)
-        creation.compile_filter(self.config, self.settings, situation)
+        facts.compile_filter(self.config, self.settings, situation)
         plan = compiler.compile_exec(
             self.config,
             self.process,
@@ -289,8 +288,11 @@ class _Execution:
             if self.master >= 0:
                 self.watch.attach(self.master)  # before the program looks at its window's size
         adjustment = self.process.get("oomScoreAdj")
-        if adjustment is not None:
-            creation.set_oom_score(init.pid, adjustment)
-        if self.joined.user:
-            creation.set_from_outside(self.process, init.pid)
+        if adjustment is not None or self.joined.user:
+            from pyoci.lifecycle import outside
+
+            if adjustment is not None:
+                outside.set_oom_score(init.pid, adjustment)
+            if self.joined.user:
+                outside.set_for_user_namespace(self.process, init.pid)
         handover.tell_process(self.options, init.pid, init.pidfd)

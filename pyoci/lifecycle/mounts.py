@@ -7,9 +7,9 @@ import os
 from pyoci.bundle import document, rules, schema
 from pyoci.cgroup import layout, manager
 from pyoci.errors import Error
-from pyoci.lifecycle import create as creation
+from pyoci.lifecycle import facts, store
 from pyoci.lifecycle import init as executor
-from pyoci.lifecycle import store
+from pyoci.lifecycle.create import open_descriptors
 from pyoci.lifecycle.joining import Joined
 from pyoci.plan import steps
 from pyoci.plan.mounting import compile_addition, compile_removal
@@ -47,7 +47,7 @@ def add(settings: Settings, container_id: str, path: str) -> None:
             kinds=joined.kinds,
             user=joined.maps_root,
         )
-        _add(plan, config, joined, settings)
+        _add(plan, joined, settings)
 
     _with_running(settings, container_id, change)
 
@@ -120,13 +120,13 @@ def _cgroups(container: store.Container, mounts: Mounts) -> Any:
     if not any(mount.get("type") in ("cgroup", "cgroup2") for mount in mounts):
         return None
     cgroups, annotations = manager.load(container.state["cgroup"]), container.state["annotations"]
-    return creation.cgroup_view(layout.detect(), cgroups, annotations)
+    return facts.cgroup_view(layout.detect(), cgroups, annotations)
 
 
-def _add(plan: Plan, config: dict[str, Any], joined: Joined, settings: Settings) -> None:
+def _add(plan: Plan, joined: Joined, settings: Settings) -> None:
     opened: dict[str, int] = {}
     try:
-        creation.open_descriptors(plan, opened, config, settings)
+        open_descriptors(plan, opened, settings)
         plan.steps = [_with_copied_link(step, opened) for step in plan.steps]
         done: list[Step] = []
         try:

@@ -69,6 +69,7 @@ CREATION = {
     "pyoci.cgroup.layout",
     "pyoci.host.mountinfo",
     "pyoci.lifecycle.create",
+    "pyoci.lifecycle.facts",
     "pyoci.lifecycle.handover",
     "pyoci.lifecycle.options",
     "pyoci.plan.capabilities",
