@@ -24,7 +24,7 @@ EMULATION = "tcg,thread=multi"
 PROCESSOR = "max,la57=off,smap=off,smep=off,erms=off"
 KERNEL_ARGUMENTS = (
     "console=ttyS0", "panic=-1", "quiet", "mitigations=off", "nokaslr", "init_on_alloc=0", "audit=0",
-    "nowatchdog", "tsc=reliable", "no_timer_check", "random.trust_cpu=on", "cgroup_no_v1=all",
+    "nowatchdog", "tsc=reliable", "no_timer_check", "random.trust_cpu=on",
     "security=apparmor", "systemd.show_status=0", "systemd.unit=vm.service",
 )  # fmt: skip
 
