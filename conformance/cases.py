@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance import docker
+from conformance import docker, mounts
 from conformance.linux import set_namespace, with_user_namespace
 
 TYPE_CHECKING = False
@@ -116,4 +116,10 @@ CASES: dict[str, Callable[[World], Container]] = {
     "readonly": readonly,
     "docker": engine,
     "terminal": terminal,
+    **mounts.MOUNTS,
 }
+
+
+def asked(case: str) -> list[str]:
+    """The probe's words for a case."""
+    return ASKED + [word for path in mounts.ASKED.get(case, ()) for word in ("--path", path)]

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 
 from conformance import cgroups, executions, host, views
-from conformance.cases import ASKED, CASES
+from conformance.cases import CASES, asked
 from conformance.console import Console
 from conformance.explained import EXPLAINED
 from conformance.explanation import Explanation
@@ -40,9 +40,9 @@ class Difference:
         return bool(self.reasons)
 
 
-def look(container: Container) -> dict[str, Any]:
+def look(container: Container, words: list[str]) -> dict[str, Any]:
     """What is to be seen of a container from inside and, while it runs, from outside."""
-    container.run_probe(*ASKED, "--hold")
+    container.run_probe(*words, "--hold")
     container.started()
 
     def whole() -> bool:
@@ -58,9 +58,9 @@ def look(container: Container) -> dict[str, Any]:
     return seen
 
 
-def look_at_terminal(container: Container) -> dict[str, Any]:
+def look_at_terminal(container: Container, words: list[str]) -> dict[str, Any]:
     with Console(container) as console:
-        seen = views.normalise(console.view(*ASKED), container.world.runtime.namespaces())
+        seen = views.normalise(console.view(*words), container.world.runtime.namespaces())
     succeeds(container.delete())
     return seen
 
@@ -81,7 +81,8 @@ def view(case: str, world: World) -> dict[str, Any]:
     if case in executions.EXECUTIONS:
         return executions.look(executions.EXECUTIONS[case], world)
     container = CASES[case](world)
-    return look_at_terminal(container) if container.config["process"].get("terminal") else look(container)
+    terminal = container.config["process"].get("terminal")
+    return (look_at_terminal if terminal else look)(container, asked(case))
 
 
 def differing(case: str, seen: dict[str, dict[str, object]]) -> Iterator[Difference]:

@@ -7,17 +7,15 @@ import errno
 import os
 
 from conformance.explained_executions import EXECUTIONS
+from conformance.explained_mounts import MOUNTS
 from conformance.explanation import Explanation
 from conformance.explanation import be as _be
 from conformance.explanation import each as _each
+from conformance.explanation import replace as _replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def _replace(old: str, new: str) -> Callable[[str], object]:
-    return lambda value: value.replace(old, new, 1)
 
 
 def _without(entry: str) -> Callable[[str], object]:
@@ -40,10 +38,10 @@ _RUNC = [
     *_each("runc", "1.1.5 is older than domainname (spec 1.1)", "domainname", "sysctl kernel.domainname"),
     *_each("runc", "1.1.5 allows every container /dev/net/tun (10:200), later ones don't", "limits devices",
            undo=_replace("c 10:200 rwm ", "")),
-    *_each("runc", "gives the session keyring fewer rights", "session_keyring description", case="userns",
+    *_each("runc", "gives the session keyring fewer rights", "session_keyring description", case="*userns",
            undo=_replace("3f130008", "3f1b0000")),
     *_each("runc", "mounts while its own group is still one that has no id in the user namespace",
-           "dev mqueue gid", "paths /dev/mqueue gid", case="userns"),
+           "dev mqueue gid", "paths /dev/mqueue gid", case="*userns"),
     *_each(
         "runc", "1.1.5 applies `ro` to the mount, not to the new file system", "mounts /work/new/deep super",
         undo=_replace("rw", "ro"),
@@ -59,7 +57,7 @@ _CRUN = [
     *(() if os.path.exists("/proc/kcore") else
       _each("crun", "makes /dev/core also where no /proc/kcore is", "dev core", "paths /dev entries")),
     # The configuration of Docker's kind allows it itself.
-    *(explanation for case in ("default", "options", "userns", "readonly")
+    *(explanation for case in ("default", "options", "userns", "readonly", "mount*")
       for explanation in _each("crun", "allows every container 5:1, the host's console", "limits devices",
                                case=case, undo=_replace("c 5:1 rwm ", ""))),
     *_each("crun", "masks with the host's /dev/null, read-only, not with the container's",
@@ -82,7 +80,7 @@ _CRUN = [
            "mounts /sys/fs/cgroup source", "mounts /sys/fs/cgroup super", "paths /sys/fs/cgroup entries"),
     *_each("crun", "binds the default devices with nosuid and noexec",
            *(f"mounts /dev/{name} options" for name in ("null", "zero", "full", "tty", "random", "urandom")),
-           case="userns"),
+           case="*userns"),
     *_each("crun", "binds the console without nosuid and noexec", "mounts /dev/console options"),
 ]  # fmt: skip
 
@@ -92,7 +90,7 @@ def _masked_files() -> list[Explanation]:
     options = [f"mounts {path} options" for path in _MASKED_FILES]
     readonly = [f"paths {path} filesystem_readonly" for path in _MASKED_FILES]
     return [
-        *_each("pyoci", reason, *options, case="userns", undo=_replace("ro,nosuid,noexec,", "rw,")),
+        *_each("pyoci", reason, *options, case="*userns", undo=_replace("ro,nosuid,noexec,", "rw,")),
         *_each("pyoci", reason, *options, undo=_replace("ro,nosuid,noexec", "rw,nosuid")),
         *_each("pyoci", reason, *readonly, undo=_be(False)),
     ]
@@ -109,4 +107,4 @@ _PYOCI = [
     *_each("pyoci", _UNIFIED, "paths /sys/fs/cgroup entries", undo=_without("unified")),
 ]  # fmt: skip
 
-EXPLAINED: tuple[Explanation, ...] = (*_RUNC, *_CRUN, *_PYOCI, *EXECUTIONS)
+EXPLAINED: tuple[Explanation, ...] = (*_RUNC, *_CRUN, *_PYOCI, *EXECUTIONS, *MOUNTS)

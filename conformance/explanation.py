@@ -38,3 +38,8 @@ def each(
 def be(value: object) -> Callable[[str], object]:
     """For `undo`: whatever the value is, it would be this."""
     return lambda _: value
+
+
+def replace(old: str, new: str) -> Callable[[str], object]:
+    """For `undo`: the value with the first `old` in it replaced."""
+    return lambda value: value.replace(old, new, 1)

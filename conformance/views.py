@@ -55,7 +55,7 @@ def node(found: dict[str, Any]) -> Any:
         return f"-> {found['target']}"
     # How large a directory is depends on the file system's history.
     found = {key: value for key, value in found.items() if key != "size"}
-    if "entries" in found:
+    if found.get("entries"):
         found["entries"] = sorted(found["entries"])
     return found
 

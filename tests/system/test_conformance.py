@@ -17,7 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PYOCI = os.environ.get("PYOCI", str(ROOT / ".venv/bin/pyoci"))
 # Debian's runtimes to be compared with, and the packages they come in.
 OTHERS = ("runc", "crun")
-CASES = ("default", "options", "userns", "readonly", "docker", "terminal")
+CASES = (
+    "default", "options", "userns", "readonly", "docker", "terminal",
+    "mount flags", "mount trees", "mounts", "mounts userns",
+)  # fmt: skip
 EXECUTIONS = ("exec", "exec flags", "exec of options", "exec file", "exec silent file")
 
 # Where pyoci does otherwise than the specification on purpose, and why.

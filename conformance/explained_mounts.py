@@ -1,0 +1,58 @@
+"""Known differences between the mounts runtimes make of the same options, and why they are."""
+
+from __future__ import annotations
+
+from conformance.explanation import Explanation, be, each, replace
+
+_MASKED_FILES = ("/secret", "/hidden/file", "/m/directory/file")
+_SPARED = "1.1.5 applies `ro` to the mount, not to the new file system"
+_LATER = "lets the later of two options win also of those for access times, which the kernel itself ranks"
+_MASKS = "masks files with a null device whose owner and mode can't be changed there"
+_UNIFIED = "shows the unified hierarchy of a hybrid layout among the others, as the host has it"
+
+MOUNTS: tuple[Explanation, ...] = (
+    *each("pyoci", _LATER, "mounts /m/* noatime,relatime options", case="mount flags",
+          undo=replace("relatime", "noatime")),
+    *each("pyoci", _LATER, "mounts /m/* strictatime,noatime options", case="mount flags",
+          undo=replace(",noatime", "")),
+    *each("pyoci", _MASKS, *(f"mounts {path} options" for path in _MASKED_FILES), case="mounts userns",
+          undo=replace("ro,nosuid,noexec,", "rw,")),
+    *each("pyoci", _MASKS, *(f"mounts {path} options" for path in _MASKED_FILES), case="mounts",
+          undo=replace("ro,nosuid,noexec", "rw,nosuid")),
+    *each("pyoci", _MASKS, *(f"paths {path} filesystem_readonly" for path in (*_MASKED_FILES, "/to-secret")),
+          case="mounts*", undo=be(False)),
+    *each("pyoci", "masks directories with a tmpfs that is nosuid, nodev and noexec, too",
+          "mounts /hidden/below (2) options", case="mounts*"),
+    *each("pyoci", _UNIFIED, "mounts order", case="mounts*", undo=replace(" /sys/fs/cgroup/unified", "")),
+    *each("runc", _SPARED, "mounts /m/tmpfs *ro* super", case="mount flags", undo=replace("rw", "ro")),
+    *each("runc", "1.1.5 gives a tmpfs the mode of the directory it covers", "paths /copied mode",
+          case="mounts*"),
+    *each("runc", "names systemd's cgroup hierarchy after it", "mounts /sys/fs/cgroup/systemd source",
+          case="mounts userns", undo=be("cgroup")),
+    *each("crun", "applies `ro` to the mount alone, not to the new file system", "mounts /m/tmpfs *ro* super",
+          case="mount flags", undo=replace("rw", "ro")),
+    *each("crun", "does not take back what an earlier option said", "* ro,rw *", case="mount flags"),
+    *each("crun", "gives the root's propagation to all mounts, after each had its own",
+          "mounts /m/* *shared* propagation", case="mount flags"),
+    *each("crun", "makes the propagation of one mount that of the tree",
+          "mounts /m/shared/* propagation", "mounts /m/unbindable/* propagation", case="mount trees"),
+    *each("crun", "takes `bind` for `rbind` beside a recursive option", "mounts /n/r*", case="mount trees"),
+    *each("crun", "masks with the host's /dev/null, read-only, not with the container's",
+          *(f"mounts {path} {key}" for path in _MASKED_FILES
+            for key in ("options", "source", "super", "type")),
+          *(f"paths {path} filesystem_readonly" for path in (*_MASKED_FILES, "/to-secret")), case="mounts*"),
+    *each("crun", "masks directories with a tmpfs of size 0, not with a read-only one",
+          "mounts /hidden/below (2) super", case="mounts*"),
+    *each("crun", "makes directories to mount on with the sticky bit", "paths /m mode", "paths /m/dots mode",
+          case="mounts*"),
+    *each("crun", "makes read-only paths anew, without the flags of mounts below them",
+          "mounts /m/directory/directory/deep/deeper (2) options",
+          "paths /m/directory/directory/deep/deeper filesystem_readonly",
+          "paths /m/directory/directory/deep/deeper write_errno", case="mounts*"),
+    *each("crun", "forgets noexec of a bind in a user namespace", "mounts /m/fifo options",
+          case="mounts userns"),
+    *each("crun", "mounts binds before the file systems that are to be below them, in a user namespace",
+          "mounts /m/over*", case="mounts userns"),
+    *each("crun", "names cgroup hierarchies by their mount points", "mounts /sys/fs/cgroup/[!u]* source",
+          case="mounts userns", undo=be("cgroup")),
+)  # fmt: skip
