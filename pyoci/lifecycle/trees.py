@@ -42,15 +42,15 @@ def open_trees(plan: Plan, opened: dict[str, int], warn: Callable[[str], None]) 
             if not name.startswith("tree:"):
                 continue
             step = next(step for step in plan.steps if step.op == "mount_bind" and step.args[1] == name)
-            opened[name] = tree = _open(step, path)
             idmap = plan.idmaps.get(name)
+            opened[name] = tree = _open(step, path, idmap)
             if tree >= 0 and idmap:
                 _map_owners(tree, namespaces.get(idmap), idmap, path)
     finally:
         namespaces.close()
 
 
-def _open(step: Step, path: str) -> int:
+def _open(step: Step, path: str, idmap: Idmap | None) -> int:
     """What a bind mount is to show, as a detached copy; with what is mounted below it if recursive."""
     recursive, links = step.args[3], step.args[9]
     assert isinstance(links, int)
@@ -62,8 +62,10 @@ def _open(step: Step, path: str) -> int:
     if links & LINKS["src-nofollow"]:
         flags |= AT_SYMLINK_NOFOLLOW
     result: int = lib.shim_open_tree(AT_FDCWD, os.fsencode(path), flags)
-    if result == -EPERM and links & HERE_FIRST:
-        return -1  # root, but of a user namespace in which these mounts are somebody else's
+    if result in (-EPERM, -ENOSYS) and links & HERE_FIRST:
+        return -1  # root, but of a user namespace in which these mounts are somebody else's; or an old kernel
+    if result == -ENOSYS:
+        raise _too_old(step, idmap)
     if result < 0:
         missing = result in (-ENOENT, -ENOTDIR)
         hint = ""
@@ -81,6 +83,17 @@ def _open(step: Step, path: str) -> int:
             hint=hint,
         )
     return result
+
+
+def _too_old(step: Step, idmap: Idmap | None) -> Error:
+    what = "map the owners of a mount" if idmap else "hand mounts to a container that runs"
+    return Error(
+        f"this kernel can't {what}: open_tree: {os.strerror(ENOSYS).lower()}",
+        code="not-supported",
+        pointer=idmap.pointer if idmap else step.pointer,
+        errno=ENOSYS,
+        hint=f"it takes Linux {'5.12' if idmap else '5.2'}",
+    )
 
 
 def _map_owners(tree: int, namespace: int, idmap: Idmap, path: str) -> None:
