@@ -30,7 +30,9 @@ def _spared_cgroup_tmpfs(runtime: str) -> list[Explanation]:
         *_each(runtime, reason, "mounts /sys/fs/cgroup options", undo=_replace("rw,", "ro,")),
         *_each(runtime, reason, "paths /sys/fs/cgroup filesystem_readonly", undo=_be(True)),
         *_each(runtime, reason, "paths /sys/fs/cgroup mode", undo=_be(0o755)),
-        *_each(runtime, reason, "paths /sys/fs/cgroup write_errno", undo=_be(errno.EROFS)),
+        *(explanation for case in ("[!m]*", "mounts*")
+          for explanation in _each(runtime, reason, "paths /sys/fs/cgroup write_errno", case=case,
+                                   undo=_be(errno.EROFS))),
     ]
 
 
@@ -57,7 +59,7 @@ _CRUN = [
     *(() if os.path.exists("/proc/kcore") else
       _each("crun", "makes /dev/core also where no /proc/kcore is", "dev core", "paths /dev entries")),
     # The configuration of Docker's kind allows it itself.
-    *(explanation for case in ("default", "options", "userns", "readonly", "mount*")
+    *(explanation for case in ("default", "options", "*userns", "readonly", "mount*")
       for explanation in _each("crun", "allows every container 5:1, the host's console", "limits devices",
                                case=case, undo=_replace("c 5:1 rwm ", ""))),
     *_each("crun", "masks with the host's /dev/null, read-only, not with the container's",

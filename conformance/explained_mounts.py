@@ -10,6 +10,12 @@ _LATER = "lets the later of two options win also of those for access times, whic
 _MASKS = "masks files with a null device whose owner and mode can't be changed there"
 _UNIFIED = "shows the unified hierarchy of a hybrid layout among the others, as the host has it"
 
+
+
+def _in_its_turn(order: str) -> str:
+    return order.replace("/m/mapped /m/shifted / ", "/ ").replace("/m/plain", "/m/mapped /m/plain /m/shifted")
+
+
 MOUNTS: tuple[Explanation, ...] = (
     *each("pyoci", _LATER, "mounts /m/* noatime,relatime options", case="mount flags",
           undo=replace("relatime", "noatime")),
@@ -23,15 +29,26 @@ MOUNTS: tuple[Explanation, ...] = (
           case="mounts*", undo=be(False)),
     *each("pyoci", "masks directories with a tmpfs that is nosuid, nodev and noexec, too",
           "mounts /hidden/below (2) options", case="mounts*"),
-    *each("pyoci", _UNIFIED, "mounts order", case="mounts*", undo=replace(" /sys/fs/cgroup/unified", "")),
+    *each("pyoci", _UNIFIED, "mounts order", case="mount*", undo=replace(" /sys/fs/cgroup/unified", "")),
     *each("runc", _SPARED, "mounts /m/tmpfs *ro* super", case="mount flags", undo=replace("rw", "ro")),
     *each("runc", "1.1.5 gives a tmpfs the mode of the directory it covers", "paths /copied mode",
           case="mounts*"),
     *each("runc", "names systemd's cgroup hierarchy after it", "mounts /sys/fs/cgroup/systemd source",
-          case="mounts userns", undo=be("cgroup")),
+          case="mount*", undo=be("cgroup")),
+    *each("runc", "1.1.5 gives a tmpfs the mode of the directory it covers",
+          "paths /sys/fs/cgroup write_errno", case="mount *cgroups"),
+    *each("runc", "1.1.5 makes a shared root private", "mounts / propagation", case="mount flags taken back"),
+    *each("runc", "1.1.5 takes no notice of `idmap`", *(f"paths /m/{place} {key}" for place in
+          ("mapped", "mapped/file", "shifted/file") for key in ("uid", "gid")),
+          "paths /m/mapped write_errno", "paths /m/mapped/file write_errno",
+          "mounts /m/mapped options", "mounts /m/shifted options", case="mapped userns"),
+    *each("pyoci", "maps the owners of a mount before the container's own mounts are there", "mounts order",
+          case="mapped userns", undo=_in_its_turn),
     *each("crun", "applies `ro` to the mount alone, not to the new file system", "mounts /m/tmpfs *ro* super",
           case="mount flags", undo=replace("rw", "ro")),
     *each("crun", "does not take back what an earlier option said", "* ro,rw *", case="mount flags"),
+    *each("crun", "does not take back what an earlier option said", "mounts /m/* options",
+          "mounts /m/tmpfs sync,async super", case="mount flags taken back"),
     *each("crun", "gives the root's propagation to all mounts, after each had its own",
           "mounts /m/* *shared* propagation", case="mount flags"),
     *each("crun", "makes the propagation of one mount that of the tree",
@@ -49,10 +66,11 @@ MOUNTS: tuple[Explanation, ...] = (
           "mounts /m/directory/directory/deep/deeper (2) options",
           "paths /m/directory/directory/deep/deeper filesystem_readonly",
           "paths /m/directory/directory/deep/deeper write_errno", case="mounts*"),
-    *each("crun", "forgets noexec of a bind in a user namespace", "mounts /m/fifo options",
+    *each("crun", "forgets flags of a bind in a user namespace", "mounts /m/fifo options",
+          "mounts /m/socket options",
           case="mounts userns"),
     *each("crun", "mounts binds before the file systems that are to be below them, in a user namespace",
           "mounts /m/over*", case="mounts userns"),
     *each("crun", "names cgroup hierarchies by their mount points", "mounts /sys/fs/cgroup/[!u]* source",
-          case="mounts userns", undo=be("cgroup")),
+          case="mount*", undo=be("cgroup")),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 
 from conformance.linux import SHIFT, set_namespace, with_user_namespace
@@ -20,6 +21,11 @@ FLAGS = (
     "ro", "rw", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime", "strictatime", "ro,rw",
     "rw,ro", "noatime,relatime", "strictatime,noatime", "nosuid,nodev,noexec,ro",
     "ro,nosuid,nodev,noexec,noatime,nodiratime",
+)  # fmt: skip
+# An option and its opposite: what is said later holds.
+TAKEN_BACK = (
+    "nosuid,suid", "nodev,dev", "noexec,exec", "noatime,atime", "nodiratime,diratime", "sync,async",
+    "strictatime,nostrictatime", "relatime,norelatime",
 )  # fmt: skip
 # The whole file system's: a bind has none of these.
 FILESYSTEM_FLAGS = ("sync", "dirsync", "size=64k,mode=1750,uid=3,gid=4", "nr_inodes=100,mode=0711")
@@ -44,6 +50,8 @@ def tree(container: Container) -> Path:
     (place / "directory/file").write_text("in a directory")
     (place / "link").symlink_to("file")
     os.mkfifo(place / "fifo", 0o640)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place / "socket"))
     os.mknod(place / "device", stat.S_IFCHR | 0o666, os.makedev(1, 5))
     for path in (place, *place.rglob("*")):
         if not path.is_symlink():
@@ -63,6 +71,50 @@ def flags(world: World) -> Container:
         found.append(mount(f"/m/bind {options}", "bind", source, f"bind,{options}"))
         found.append(mount(f"/m/file {options}", "none", source / "file", f"rbind,{options}"))
     container.config["linux"]["rootfsPropagation"] = "rslave"
+    return container
+
+
+def taken_back(world: World) -> Container:
+    """Options that are taken back, on file systems of its own and on binds, below a root that is shared."""
+    container = world.container()
+    source = tree(container)
+    found = container.config["mounts"]
+    found.append(mount("/m", "tmpfs", "tmpfs", "mode=755"))
+    for options in TAKEN_BACK:
+        found.append(mount(f"/m/tmpfs {options}", "tmpfs", "tmpfs", options))
+        if "sync" not in options:
+            found.append(mount(f"/m/bind {options}", "bind", source, f"bind,{options}"))
+    container.config["linux"]["rootfsPropagation"] = "shared"
+    return container
+
+
+def cgroups(world: World) -> Container:
+    """A writable mount of the container's cgroups, without a namespace of them."""
+    container = world.container()
+    container.config["mounts"].append(mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,noexec,nodev"))
+    return container
+
+
+def own_cgroups(world: World) -> Container:
+    """The same with a namespace, where the file system itself is mounted."""
+    container = cgroups(world)
+    set_namespace(container.config, "cgroup")
+    return container
+
+
+def mapped(world: World) -> Container:
+    """Binds whose owners are mapped to the container's."""
+    container = world.container()
+    source = tree(container)
+    for path in (source, *source.rglob("*")):
+        os.chown(path, 0, 0, follow_symlinks=False)
+    with_user_namespace(container)
+    shifted = f"bind,idmap=uids=0-{SHIFT + 5}-10;gids=0-{SHIFT + 6}-10"
+    container.config["mounts"] += [
+        mount("/m/mapped", "bind", source, "bind,idmap"),
+        mount("/m/plain", "bind", source, "bind"),
+        mount("/m/shifted", "bind", source / "directory", shifted),
+    ]
     return container
 
 
@@ -100,6 +152,7 @@ def _everything(container: Container) -> Container:
         mount("/m/link", "bind", source / "link", "bind"),
         mount("/m/fifo", "bind", source / "fifo", "bind,noexec"),
         mount("/m/device", "bind", source / "device", "bind"),
+        mount("/m/socket", "bind", source / "socket", "bind,nosuid"),
         mount("m/relative", "tmpfs", "tmpfs", "mode=711"),
         mount("/m/../m/./dots//twice", "tmpfs", "tmpfs", "mode=700"),
         mount("/to-hidden/below", "tmpfs", "tmpfs", "mode=701"),
@@ -145,7 +198,8 @@ def in_user_namespace(world: World) -> Container:
 _PLACES = (
     "/m", "/m/directory", "/m/directory/file", "/m/directory/directory", "/m/directory/directory/file",
     "/m/directory/directory/deep", "/m/directory/directory/deep/deeper", "/m/file", "/m/link", "/m/fifo",
-    "/m/device", "/m/relative", "/m/dots", "/m/dots/twice", "/m/bundle", "/m/bundle/file", "/m/over",
+    "/m/device", "/m/socket", "/m/relative",
+    "/m/dots", "/m/dots/twice", "/m/bundle", "/m/bundle/file", "/m/over",
     "/hidden", "/hidden/file", "/hidden/below", "/to-hidden", "/secret", "/to-secret", "/copied",
     "/copied/file", "/copied/link", "/copied/below", "/kept", "/kept/file", "/kept/below", "/to-kept",
     "/etc/group", "/dev/one", "/dev/deep", "/dev/deep/two", "/dev/three", "/dev/four", "/dev/five",
@@ -155,13 +209,19 @@ ASKED: dict[str, tuple[str, ...]] = {
         *(f"/m/tmpfs {options}" for options in (*FLAGS, *FILESYSTEM_FLAGS)),
         *(f"/m/bind {options}" for options in FLAGS),
     ),
+    "mount flags taken back": tuple(f"/m/tmpfs {options}" for options in TAKEN_BACK),
+    "mapped userns": ("/m/mapped", "/m/mapped/file", "/m/plain/file", "/m/shifted/file"),
     "mounts": _PLACES,
     "mounts userns": _PLACES,
 }
 
 MOUNTS: dict[str, Callable[[World], Container]] = {
     "mount flags": flags,
+    "mount flags taken back": taken_back,
     "mount trees": recursive,
+    "mount cgroups": cgroups,
+    "mount own cgroups": own_cgroups,
+    "mapped userns": mapped,
     "mounts": everything,
     "mounts userns": in_user_namespace,
 }

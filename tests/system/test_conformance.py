@@ -18,8 +18,9 @@ PYOCI = os.environ.get("PYOCI", str(ROOT / ".venv/bin/pyoci"))
 # Debian's runtimes to be compared with, and the packages they come in.
 OTHERS = ("runc", "crun")
 CASES = (
-    "default", "options", "userns", "readonly", "docker", "terminal",
-    "mount flags", "mount trees", "mounts", "mounts userns",
+    "default", "options", "userns", "readonly", "docker", "terminal", "mount flags",
+    "mount flags taken back", "mount trees", "mount cgroups", "mount own cgroups", "mapped userns",
+    "mounts", "mounts userns",
 )  # fmt: skip
 EXECUTIONS = ("exec", "exec flags", "exec of options", "exec file", "exec silent file")
 
