@@ -62,10 +62,13 @@ test-unit: build
 test-system: build
 	@$(BIN)/pytest tests/system
 
-## make test-v2        in a VM with cgroup v2, AppArmor and systemd, the system tests that depend on them
+## make test-v2        in a VM with cgroup v2, AppArmor and systemd, the system tests that depend on them; and SELinux's
+SELINUX := --kernel-arg security=selinux --kernel-arg selinux=1 --kernel-arg enforcing=0
 test-v2: build
 	@.ci/install vm
 	@echo "in the VM:"; PYTHONPATH=tests $(BIN)/python -m vm -- $(BIN)/pytest -m layout tests/system
+	@echo "in the VM with SELinux:"; \
+	PYTHONPATH=tests $(BIN)/python -m vm $(SELINUX) -- $(BIN)/pytest $(wildcard tests/system/test_selinux*.py)
 
 ## make bench          pyoci beside runc and crun: time, CPU, memory
 bench: build

@@ -1,73 +1,24 @@
-"""SELinux for real, with a policy of the test's own that names two types and forbids nothing.
-
-On kernels that have it on and have no policy yet, as in the VM with `--kernel-arg security=selinux`.
-"""
+"""Labels where SELinux is: the container's process, its keyring, and what exec adds to it."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support import selinux
 from support.containers import Bundle, Runtime, Sleeper
 
-CURRENT = Path("/proc/self/attr/current")
-MOUNT = Path("/sys/fs/selinux")
-LABEL = "user_u:role_r:boxed_t"
-POLICY = """
-class security
-class process
-class file
-class key
-sid kernel
-sid security
-sid unlabeled
-class security { load_policy }
-class process { fork transition dyntransition setexec setkeycreate nosuid_transition }
-class file { entrypoint }
-class key { view }
-policycap nnp_nosuid_transition;
-type base_t;
-type boxed_t;
-role role_r;
-role role_r types { base_t boxed_t };
-allow base_t boxed_t:process transition;
-user user_u roles { role_r };
-sid kernel user_u:role_r:base_t
-sid security user_u:role_r:base_t
-sid unlabeled user_u:role_r:base_t
-"""
-
-pytestmark = [
-    pytest.mark.layout,
-    pytest.mark.skipif(
-        "selinuxfs" not in Path("/proc/filesystems").read_text(), reason="SELinux isn't on here"
-    ),
-    pytest.mark.skipif(shutil.which("checkpolicy") is None, reason="checkpolicy is not installed"),
-]
+pytestmark = selinux.NEEDED
+LABEL = "system_u:system_r:boxed_t:s0"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def policy(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Loaded for good: a kernel takes no policy back."""
-    if not (MOUNT / "load").exists():
-        subprocess.run(["mount", "-t", "selinuxfs", "selinuxfs", MOUNT], check=True)
-    if ":" in CURRENT.read_text() and "base_t" not in CURRENT.read_text():
-        pytest.skip("SELinux has a policy already")
-    directory = tmp_path_factory.mktemp("policy")
-    (directory / "policy.conf").write_text(POLICY)
-    command = ["checkpolicy", "-U", "allow", "-o", "policy", "policy.conf"]
-    subprocess.run(command, cwd=directory, check=True)
-    (MOUNT / "enforce").write_text("0")
-    load = os.open(MOUNT / "load", os.O_WRONLY)
-    data = (directory / "policy").read_bytes()
-    assert os.write(load, data) == len(data)
-    os.close(load)
+@pytest.fixture(autouse=True, scope="module")
+def _policy(tmp_path_factory: pytest.TempPathFactory) -> None:
+    selinux.load(tmp_path_factory.mktemp("policy"))
 
 
 @pytest.mark.parametrize("no_new_privileges", [True, False])
@@ -101,12 +52,12 @@ def test_its_session_keyring_has_it_too(labelled: int) -> None:
 def test_exec_has_the_container_s_label_or_its_own(labelled: int, sleeper: Sleeper) -> None:
     label = ("cat", "/proc/self/attr/current")
     assert sleeper.runtime.ok("exec", "box", *label).rstrip("\0\n") == LABEL
-    other = LABEL.replace("boxed", "base")
+    other = LABEL.replace("boxed", "kernel")
     assert sleeper.runtime.ok("exec", "--process-label", other, "box", *label).rstrip("\0\n") == other
 
 
 def test_a_label_that_the_policy_does_not_know(sleeper: Sleeper) -> None:
-    sleeper.process["selinuxLabel"] = "user_u:role_r:unknown_t"
+    sleeper.process["selinuxLabel"] = LABEL.replace("boxed", "unknown")
     message = sleeper.refused()
     assert "/process/selinuxLabel: " in message
     assert "the policy must know this label" in message

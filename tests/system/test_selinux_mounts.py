@@ -1,13 +1,8 @@
-"""Labels where SELinux is: a container's mounts as linux.mountLabel says.
-
-Debian's kernel has it: boot with lsm=selinux selinux=1 enforcing=0, and have secilc(8) installed. The
-policy is the tests' own unless the machine has one.
-"""
+"""Labels where SELinux is: a container's mounts as linux.mountLabel says."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,12 +10,7 @@ import pytest
 from support import selinux
 from support.containers import Bundle, Runtime
 
-pytestmark = [
-    pytest.mark.skipif(
-        "selinuxfs" not in Path("/proc/filesystems").read_text(), reason="SELinux is off in this kernel"
-    ),
-    pytest.mark.skipif(shutil.which("secilc") is None, reason="secilc, which compiles policies, is missing"),
-]
+pytestmark = selinux.NEEDED
 LABEL = "system_u:object_r:container_file_t:s0:c1,c2"
 
 
