@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance import docker, mounts
+from conformance import docker, mounts, processes
 from conformance.linux import set_namespace, with_user_namespace
 
 TYPE_CHECKING = False
@@ -117,6 +117,7 @@ CASES: dict[str, Callable[[World], Container]] = {
     "docker": engine,
     "terminal": terminal,
     **mounts.MOUNTS,
+    **processes.PROCESSES,
 }
 
 

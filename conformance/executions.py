@@ -62,6 +62,7 @@ EXECUTIONS: dict[str, Execution] = {
             "capabilities": {kind: ["CAP_KILL"] for kind in ("bounding", "effective", "permitted")},
         },
     ),
+    "exec userns": Execution(cases.userns),
     "exec silent file": Execution(cases.default, file={"user": {"uid": 0, "gid": 0}, "cwd": "/"}),
 }
 

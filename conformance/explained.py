@@ -36,12 +36,20 @@ def _spared_cgroup_tmpfs(runtime: str) -> list[Explanation]:
     ]
 
 
+def _with_rights(description: str) -> str:
+    """A key's description with the owner's right to search it (0x80000), and nobody's beside the owner."""
+    kind, uid, gid, rights, name = description.split(";")
+    return ";".join([kind, uid, gid, f"{(int(rights, 16) | 0x80000) & ~0xff:08x}", name])
+
+
 _RUNC = [
     *_each("runc", "1.1.5 is older than domainname (spec 1.1)", "domainname", "sysctl kernel.domainname"),
     *_each("runc", "1.1.5 allows every container /dev/net/tun (10:200), later ones don't", "limits devices",
            undo=_replace("c 10:200 rwm ", "")),
+    *_each("runc", "1.1.5 takes no notice of personality", "machine", "personality",
+           case="process domain"),
     *_each("runc", "gives the session keyring fewer rights", "session_keyring description", case="*userns",
-           undo=_replace("3f130008", "3f1b0000")),
+           undo=_with_rights),
     *_each("runc", "mounts while its own group is still one that has no id in the user namespace",
            "dev mqueue gid", "paths /dev/mqueue gid", case="*userns"),
     *_each(
@@ -59,7 +67,7 @@ _CRUN = [
     *(() if os.path.exists("/proc/kcore") else
       _each("crun", "makes /dev/core also where no /proc/kcore is", "dev core", "paths /dev entries")),
     # The configuration of Docker's kind allows it itself.
-    *(explanation for case in ("default", "options", "*userns", "readonly", "mount*")
+    *(explanation for case in ("default", "options", "*userns", "readonly", "mount*", "process*")
       for explanation in _each("crun", "allows every container 5:1, the host's console", "limits devices",
                                case=case, undo=_replace("c 5:1 rwm ", ""))),
     *_each("crun", "masks with the host's /dev/null, read-only, not with the container's",
@@ -83,6 +91,7 @@ _CRUN = [
     *_each("crun", "binds the default devices with nosuid and noexec",
            *(f"mounts /dev/{name} options" for name in ("null", "zero", "full", "tty", "random", "urandom")),
            case="*userns"),
+    *_each("crun", "sets no HOME for a user that /etc/passwd hasn't", "env 2", case="process*"),
     *_each("crun", "binds the console without nosuid and noexec", "mounts /dev/console options"),
 ]  # fmt: skip
 

@@ -23,7 +23,8 @@ EXECUTIONS: tuple[Explanation, ...] = (
     *each("crun", "gives exec no limits of the container's",
           *(f"rlimits RLIMIT_{name}" for name in ("CORE", "FSIZE", "NPROC")), case="exec of options"),
     *each("crun", "gives exec no oom_score_adj", "oom_score_adj", case="exec *"),
-    *each("crun", "sets noNewPrivileges for exec only where it is told to", "no_new_privs", case="exec"),
+    *(explanation for case in ("exec", "exec userns") for explanation in
+      each("crun", "sets noNewPrivileges for exec only where it is told to", "no_new_privs", case=case)),
     *each("crun", "1.8.1 is older than giving exec the container's user and directory",
           "uids", "gids", "groups", "cwd", "env *", "dumpable", "capabilities effective",
           "capabilities permitted", case="exec of options"),

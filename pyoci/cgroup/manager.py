@@ -402,15 +402,16 @@ def normal(path: str) -> str:
 def _chosen(group: Group, below: dict[str, str]) -> str:
     """Where below the container's cgroup exec was told to go in one hierarchy: "" or "/a/b"."""
     path = next((below[name] for name in group.controllers if name in below), below.get("", "/"))
-    if path == "/":
+    inner = path.strip("/")
+    if not inner and path:
         return ""
-    if any(part in ("", ".", "..") for part in path.split("/")):
+    if any(part in ("", ".", "..") for part in inner.split("/")):
         raise Error(
             f"{path!r} is not a path below the container's cgroup",
             code="usage",
-            hint="write it without a leading slash and without . and ..",
+            hint="write it without . and ..",
         )
-    return "/" + path
+    return "/" + inner
 
 
 def _undo(made: list[str]) -> None:

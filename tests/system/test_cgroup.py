@@ -258,7 +258,7 @@ def test_exec_joins_the_containers_cgroup_or_one_below(
     assert set(membership(second.pid).values()) == {f"/{name}"}
 
 
-@pytest.mark.parametrize("path", ["..", "../x", "a/../..", "/etc", "a//b", "./a", ""])
+@pytest.mark.parametrize("path", ["..", "../x", "a/../..", "/../etc", "a//b", "./a", ""])
 def test_exec_does_not_leave_the_containers_cgroup(group: Manager, start: Start, path: str) -> None:
     process = start()
     before = membership(process.pid)

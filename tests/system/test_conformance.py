@@ -20,9 +20,9 @@ OTHERS = ("runc", "crun")
 CASES = (
     "default", "options", "userns", "readonly", "docker", "terminal", "mount flags",
     "mount flags taken back", "mount trees", "mount cgroups", "mount own cgroups", "mapped userns",
-    "mounts", "mounts userns",
+    "mounts", "mounts userns", "process limits", "process domain", "process userns",
 )  # fmt: skip
-EXECUTIONS = ("exec", "exec flags", "exec of options", "exec file", "exec silent file")
+EXECUTIONS = ("exec", "exec flags", "exec of options", "exec file", "exec userns", "exec silent file")
 
 # Where pyoci does otherwise than the specification on purpose, and why.
 DELIBERATE = {

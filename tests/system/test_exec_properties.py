@@ -439,15 +439,17 @@ def test_cgroup(runtime: Runtime, started: Callable[[], Run], confined: Bundle) 
         found = place("--cgroup", "pids,freezer:sub")
         assert found["pids"].endswith(f"{name}/sub")
         assert found["freezer"].endswith(f"{name}/sub")
+        assert place("--cgroup", "pids:/sub")["pids"].endswith(f"{name}/sub"), "the container's is the root"
         base = pids.name
-        for path in ("..", f"../{base}2", f"sub/../../{base}2", f"/{base}2", f"../{base}/../{base}2"):
+        for path in ("..", f"../{base}2", f"sub/../../{base}2", f"/../{base}2", f"../{base}/../{base}2"):
             done = runtime.call("exec", "--cgroup", f"pids:{path}", "one", "true")
             assert (done.returncode, done.stdout) == (255, ""), path
             assert "not a path below the container's cgroup" in done.stderr
         assert (beside / "cgroup.procs").read_text() == ""
-        missing = runtime.call("exec", "--cgroup", "pids:nosuch", "one", "true")
-        assert missing.returncode == 255
-        assert "no cgroup nosuch below" in missing.stderr
+        for missing in ("nosuch", f"/{base}2"):
+            done = runtime.call("exec", "--cgroup", f"pids:{missing}", "one", "true")
+            assert done.returncode == 255
+            assert f"no cgroup {missing.lstrip('/')} below" in done.stderr
     finally:
         beside.rmdir()
 

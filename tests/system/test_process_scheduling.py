@@ -8,7 +8,9 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import shutil
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,26 @@ def test_exec_affinity(sleeper: Sleeper) -> None:
     assert os.sched_getaffinity(sleeper.pid()) == allowed
     shown = sleeper.runtime.ok("exec", "box", "grep", "Cpus_allowed_list", "/proc/self/status")
     assert shown.split()[1] == last
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace isn't installed")
+def test_exec_affinity_while_it_is_prepared(sleeper: Sleeper, tmp_path: Path) -> None:
+    """As the kernel is asked for it: `initial` before the process joins the container, then `final`."""
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("there is one CPU only")
+    first, last = min(allowed), max(allowed)
+    sleeper.process["execCPUAffinity"] = {"initial": str(first), "final": str(last)}
+    sleeper.pid()
+    log = tmp_path / "calls"
+    words = ["strace", "-f", "-o", str(log), "-e", "trace=sched_setaffinity,setns"]
+    done = subprocess.run(
+        [*words, *sleeper.runtime.command("exec", "box", "true")],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    calls = re.findall(r"(setns|sched_setaffinity)\((?:[^[)]*\[(\d+))?", log.read_text())
+    assert calls == [("sched_setaffinity", str(first)), ("setns", ""), ("sched_setaffinity", str(last))]
 
 
 NODES = Path("/sys/devices/system/node/has_memory")
