@@ -26,6 +26,23 @@ def quote(text: str) -> str:
     return _json.encode_basestring(text if len(text) <= WIDTH else text[: WIDTH - 1] + "…")
 
 
+def read_file(path: str, what: str) -> bytes:
+    """All of a file that the caller has named. Error (not-found) says what it was to be."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        from os import strerror
+
+        from pyoci.errors import Error
+
+        raise Error(
+            f"can't read {what} {path}: {strerror(error.errno or 0).lower()}",
+            code="not-found",
+            errno=error.errno or 0,
+        ) from None
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse a name that occurs twice: readers differ in which of the two they believe."""
     value = dict(pairs)

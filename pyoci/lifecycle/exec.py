@@ -123,16 +123,7 @@ def build_process(config: dict[str, Any], options: ExecOptions) -> dict[str, Any
 def _read_process(path: str) -> dict[str, Any]:
     from pyoci.bundle import rules, schema
 
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise Error(
-            f"can't read the process file {path}: {os.strerror(error.errno or 0).lower()}",
-            code="not-found",
-            errno=error.errno or 0,
-        ) from None
-    process = document.parse(data, path)
+    process = document.parse(document.read_file(path, "the process file"), path)
     schema.check_process(process)
     assert isinstance(process, dict)
     rules.check_process(process)

@@ -66,16 +66,7 @@ def remove(settings: Settings, container_id: str, path: str) -> None:
 
 def _read(path: str, settings: Settings) -> Mounts:
     """A list of mounts, or an object that has one as `mounts`, such as a whole config.json."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise Error(
-            f"can't read the mounts from {path}: {os.strerror(error.errno or 0).lower()}",
-            code="not-found",
-            errno=error.errno or 0,
-        ) from None
-    found: Any = document.parse(data, path)
+    found: Any = document.parse(document.read_file(path, "the file of mounts"), path)
     if isinstance(found, dict):
         found = found.get("mounts")
     if not isinstance(found, list):

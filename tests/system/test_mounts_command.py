@@ -262,7 +262,7 @@ def test_after_a_failure_nothing_stays(runtime: Runtime, tmp_path: Path, name: s
 
 def test_files_that_hold_no_mounts(runtime: Runtime, tmp_path: Path) -> None:
     path = tmp_path / "mounts.json"
-    assert f"can't read the mounts from {path}: no such file" in refused(runtime, "add", str(path))
+    assert f"can't read the file of mounts {path}: no such file" in refused(runtime, "add", str(path))
     for text in ('{"mount": []}', "3", '"mounts"'):
         path.write_text(text)
         assert f"{path} has no mounts" in refused(runtime, "remove", str(path))
