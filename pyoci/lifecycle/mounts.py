@@ -46,6 +46,7 @@ def add(settings: Settings, container_id: str, path: str) -> None:
             cgroups=_cgroups(container, mounts),
             kinds=joined.kinds,
             user=joined.maps_root,
+            warn=lambda pointer, message: settings.warn(f"{pointer}: {message}"),
         )
         _add(plan, joined, settings)
 

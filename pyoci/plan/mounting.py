@@ -11,7 +11,7 @@ from pyoci.plan.rootfs import mount_label
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from pyoci.plan.situation import CgroupView
@@ -28,6 +28,7 @@ def compile_addition(
     cgroups: CgroupView | None,
     kinds: int,
     user: bool,
+    warn: Callable[[str, str], None] | None = None,
 ) -> Plan:
     """Mounts in the container whose process is named `process`, as the compiler makes them from config.json.
 
@@ -35,6 +36,7 @@ def compile_addition(
 
     kinds  CLONE_NEW* of the namespaces that differ from the runtime's
     user   whether the user namespace is among them
+    warn   takes a pointer and a message
     """
     plan = Plan()
     plan.staged = True
@@ -51,6 +53,7 @@ def compile_addition(
             opened=plan,
             outside=True,
             label=label,
+            warn=warn,
         )
         plan.steps += [_opened(step, index, plan) for step in compiled]
     return plan

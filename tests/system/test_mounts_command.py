@@ -95,6 +95,21 @@ def test_filesystems_of_its_own(runtime: Runtime, tmp_path: Path) -> None:
     assert [mounted(runtime)[point][2] for point in ("/tmp/fs", "/tmp/fs/proc")] == ["tmpfs", "proc"]
 
 
+def test_a_tmpfs_begins_with_what_it_covers(runtime: Runtime, tmp_path: Path) -> None:
+    covering = {"destination": "/etc", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}
+    before = inside(runtime, "ls -ln /etc; cat /etc/passwd")
+    add(runtime, tmp_path, covering)
+    assert mounted(runtime)["/etc"][2] == "tmpfs"
+    assert inside(runtime, "ls -ln /etc; cat /etc/passwd") == before
+
+
+def test_an_option_without_effect_is_a_warning(runtime: Runtime, tmp_path: Path) -> None:
+    path = listed(tmp_path, bind(tmp_path / "source", "/made", "sync"))
+    done = runtime.call("mounts", "add", "box", path)
+    assert done.returncode == 0
+    assert "/mounts/0/options/1: sync has no effect on a bind mount" in done.stderr
+
+
 def test_one_file_and_a_relative_source(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
     (bundle.path / "beside").write_text("the bundle's")
     add(runtime, tmp_path, bind(Path("beside"), "/etc/beside"))
