@@ -217,6 +217,24 @@ class Sleeper:
         return done.stderr
 
 
+def labels_of_exec(sleeper: Sleeper, directory: Path, flag: str, key: str, other: str) -> list[str]:
+    """The LSM's labels of further processes, as the kernel tells the host: by words, by a --process file, and
+    by both again where they name another label, with this flag and this property."""
+    found = []
+    arguments = ["sleep", "300"]
+    process = {"cwd": "/", "args": arguments}
+    for named in (False, True):
+        path = directory / f"process-{named}.json"
+        path.write_text(json.dumps({**process, key: other} if named else process))
+        words = ["box", *arguments]
+        for program in ([flag, other, *words] if named else words, ["--process", str(path), "box"]):
+            pid_file = directory / "pid"
+            sleeper.runtime.detached("exec", "-d", "--pid-file", str(pid_file), *program)
+            label = Path(f"/proc/{int(pid_file.read_text())}/attr/current").read_text()
+            found.append(label.rstrip("\0\n"))
+    return found
+
+
 def status(pid: int) -> dict[str, list[str]]:
     """The words behind each name in /proc/PID/status."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
