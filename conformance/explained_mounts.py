@@ -8,8 +8,8 @@ _MASKED_FILES = ("/secret", "/hidden/file", "/m/directory/file")
 _SPARED = "1.1.5 applies `ro` to the mount, not to the new file system"
 _LATER = "lets the later of two options win also of those for access times, which the kernel itself ranks"
 _MASKS = "masks files with a null device whose owner and mode can't be changed there"
+_TAKEN_BACK = "does not take back what an earlier option said"
 _UNIFIED = "shows the unified hierarchy of a hybrid layout among the others, as the host has it"
-
 
 
 def _in_its_turn(order: str) -> str:
@@ -37,7 +37,14 @@ MOUNTS: tuple[Explanation, ...] = (
           case="mount*", undo=be("cgroup")),
     *each("runc", "1.1.5 gives a tmpfs the mode of the directory it covers",
           "paths /sys/fs/cgroup write_errno", case="mount *cgroups"),
-    *each("runc", "1.1.5 makes a shared root private", "mounts / propagation", case="mount flags taken back"),
+    *each("runc", "1.1.5 makes a shared root private", "mounts / propagation",
+          case="mount flags beyond crun"),
+    *each("runc", "1.1.5 makes a shared root private, and all that is below", "mounts /* propagation",
+          case="mount flags taken back"),
+    *each("runc", "1.1.5 takes `defaults` for the file system's own, and a root that can't be bound fails it",
+          "failure", case="mount flags beyond runc"),
+    *each("runc", _TAKEN_BACK, "mounts /?/rro,rrw*", case="mount trees", undo=replace("ro,", "rw,")),
+    *each("runc", _TAKEN_BACK, "mounts /?/rnosuid,rsuid*", case="mount trees", undo=replace("nosuid,", "")),
     *each("runc", "1.1.5 takes no notice of `idmap`", *(f"paths /m/{place} {key}" for place in
           ("mapped", "mapped/file", "shifted/file") for key in ("uid", "gid")),
           "paths /m/mapped write_errno", "paths /m/mapped/file write_errno",
@@ -46,13 +53,21 @@ MOUNTS: tuple[Explanation, ...] = (
           case="mapped userns", undo=_in_its_turn),
     *each("crun", "applies `ro` to the mount alone, not to the new file system", "mounts /m/tmpfs *ro* super",
           case="mount flags", undo=replace("rw", "ro")),
-    *each("crun", "does not take back what an earlier option said", "* ro,rw *", case="mount flags"),
-    *each("crun", "does not take back what an earlier option said", "mounts /m/* options",
-          "mounts /m/tmpfs sync,async super", case="mount flags taken back"),
+    *each("crun", _TAKEN_BACK, "* ro,rw *", case="mount flags"),
+    *each("crun", _TAKEN_BACK, "mounts /m/* options", "mounts /m/tmpfs sync,async super",
+          "mounts /m/tmpfs mand,nomand super", case="mount flags taken back"),
     *each("crun", "gives the root's propagation to all mounts, after each had its own",
           "mounts /m/* *shared* propagation", case="mount flags"),
     *each("crun", "makes the propagation of one mount that of the tree",
           "mounts /m/shared/* propagation", "mounts /m/unbindable/* propagation", case="mount trees"),
+    *each("crun", "1.8.1 knows no `nosymfollow`", "mounts /m/* nosymfollow options", case="mount flags"),
+    *each("crun", "1.8.1 knows no `nosymfollow`", "mounts /?/rnosymfollow* options", case="mount trees"),
+    *each("crun", "1.8.1 refuses these of new file systems, and those of trees for access times", "failure",
+          case="mount flags beyond crun"),
+    *each("crun", "1.8.1 gives mount_setattr(2) mount(2)'s number of `relatime`, `nosymfollow`'s there",
+          "mounts /?/rrelatime* options", case="mount trees"),
+    *each("crun", _TAKEN_BACK, "mounts /?/rro,rrw*", case="mount trees", undo=replace("ro,", "rw,")),
+    *each("crun", _TAKEN_BACK, "mounts /?/rnosuid,rsuid*", case="mount trees", undo=replace("nosuid,", "")),
     *each("crun", "takes `bind` for `rbind` beside a recursive option", "mounts /n/r*", case="mount trees"),
     *each("crun", "masks with the host's /dev/null, read-only, not with the container's",
           *(f"mounts {path} {key}" for path in _MASKED_FILES

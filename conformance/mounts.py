@@ -25,16 +25,31 @@ FLAGS = (
 # An option and its opposite: what is said later holds.
 TAKEN_BACK = (
     "nosuid,suid", "nodev,dev", "noexec,exec", "noatime,atime", "nodiratime,diratime", "sync,async",
-    "strictatime,nostrictatime", "relatime,norelatime",
+    "strictatime,nostrictatime", "relatime,norelatime", "lazytime,nolazytime", "mand,nomand",
 )  # fmt: skip
 # The whole file system's: a bind has none of these.
-FILESYSTEM_FLAGS = ("sync", "dirsync", "size=64k,mode=1750,uid=3,gid=4", "nr_inodes=100,mode=0711")
+FILESYSTEM_FLAGS = (
+    "sync", "dirsync", "lazytime", "mand", "size=64k,mode=1750,uid=3,gid=4", "nr_inodes=100,mode=0711",
+)  # fmt: skip
+# Of a bind alone: to a new file system Debian's runtimes hand these, one or the other, as its own options.
+BIND_FLAGS = ("defaults", "nosymfollow")
 PROPAGATION = (
     "private", "slave", "shared", "unbindable", "rprivate", "rslave", "rshared", "runbindable",
     "rshared,ro",
 )  # fmt: skip
 RECURSIVE = (
-    "rro", "rnosuid", "rnodev", "rnoexec", "rro,rnosuid,rnodev,rnoexec", "ro", "rprivate,rro",
+    "rro", "rnosuid", "rnodev", "rnoexec", "rro,rnosuid,rnodev,rnoexec", "ro", "rprivate,rro", "rrw",
+    "rsuid", "rdev", "rexec", "rsuid,rdev,rexec", "rrelatime", "rnorelatime", "rnosymfollow", "rsymfollow",
+    "rro,rrw", "rnosuid,rsuid",
+)  # fmt: skip
+# What runc 1.1.5 refuses of new file systems, or has no effect there.
+BEYOND_RUNC = ("defaults", "rro", "rrw", "rnosuid", "rnodev", "rnoexec", "rnosuid,rnodev,rnoexec")
+# What crun 1.8.1 refuses: on new file systems, and on trees.
+BEYOND_CRUN = (
+    "silent", "loud", "iversion", "noiversion", "nosymfollow", "nosymfollow,symfollow", "noexec,silent",
+)  # fmt: skip
+RECURSIVE_BEYOND_CRUN = (
+    "rnoatime", "rstrictatime", "rnodiratime", "rdiratime", "rnoatime,rnodiratime", "rro,rnoatime",
 )  # fmt: skip
 
 
@@ -67,7 +82,7 @@ def flags(world: World) -> Container:
     found.append(mount("/m", "tmpfs", "tmpfs", "mode=755"))
     for options in (*FLAGS, *FILESYSTEM_FLAGS, *PROPAGATION):
         found.append(mount(f"/m/tmpfs {options}", "tmpfs", "tmpfs", options))
-    for options in (*FLAGS, *PROPAGATION):
+    for options in (*FLAGS, *BIND_FLAGS, *PROPAGATION):
         found.append(mount(f"/m/bind {options}", "bind", source, f"bind,{options}"))
         found.append(mount(f"/m/file {options}", "none", source / "file", f"rbind,{options}"))
     container.config["linux"]["rootfsPropagation"] = "rslave"
@@ -75,16 +90,40 @@ def flags(world: World) -> Container:
 
 
 def taken_back(world: World) -> Container:
-    """Options that are taken back, on file systems of its own and on binds, below a root that is shared."""
+    """Options that are taken back, on file systems of its own and on binds, all of it shared."""
     container = world.container()
     source = tree(container)
     found = container.config["mounts"]
     found.append(mount("/m", "tmpfs", "tmpfs", "mode=755"))
     for options in TAKEN_BACK:
         found.append(mount(f"/m/tmpfs {options}", "tmpfs", "tmpfs", options))
-        if "sync" not in options:
+        if options not in ("sync,async", "lazytime,nolazytime", "mand,nomand"):
             found.append(mount(f"/m/bind {options}", "bind", source, f"bind,{options}"))
+    container.config["linux"]["rootfsPropagation"] = "rshared"
+    return container
+
+
+def beyond_crun(world: World) -> Container:
+    """What runc has and crun has not, below a shared root."""
+    container = world.container()
+    found = container.config["mounts"]
+    found.append(mount("/m", "tmpfs", "tmpfs", "mode=755"))
+    for options in BEYOND_CRUN:
+        found.append(mount(f"/m/tmpfs {options}", "tmpfs", "tmpfs", options))
+    for options in RECURSIVE_BEYOND_CRUN:
+        found.append(mount(f"/m/tree {options}", "bind", "/dev", f"rbind,{options}"))
     container.config["linux"]["rootfsPropagation"] = "shared"
+    return container
+
+
+def beyond_runc(world: World) -> Container:
+    """What crun has and runc has not, below a root that can't be bound."""
+    container = world.container()
+    found = container.config["mounts"]
+    found.append(mount("/m", "tmpfs", "tmpfs", "mode=755"))
+    for options in BEYOND_RUNC:
+        found.append(mount(f"/m/tmpfs {options}", "tmpfs", "tmpfs", options))
+    container.config["linux"]["rootfsPropagation"] = "unbindable"
     return container
 
 
@@ -191,6 +230,7 @@ def in_user_namespace(world: World) -> Container:
         entry["options"] = [option for option in entry.get("options", []) if option != "tmpcopyup"]
     with_user_namespace(container)
     set_namespace(container.config, "cgroup")
+    container.config["linux"]["rootfsPropagation"] = "rprivate"
     return container
 
 
@@ -207,9 +247,11 @@ _PLACES = (
 ASKED: dict[str, tuple[str, ...]] = {
     "mount flags": (
         *(f"/m/tmpfs {options}" for options in (*FLAGS, *FILESYSTEM_FLAGS)),
-        *(f"/m/bind {options}" for options in FLAGS),
+        *(f"/m/bind {options}" for options in (*FLAGS, *BIND_FLAGS)),
     ),
     "mount flags taken back": tuple(f"/m/tmpfs {options}" for options in TAKEN_BACK),
+    "mount flags beyond crun": tuple(f"/m/tmpfs {options}" for options in BEYOND_CRUN),
+    "mount flags beyond runc": tuple(f"/m/tmpfs {options}" for options in BEYOND_RUNC),
     "mapped userns": ("/m/mapped", "/m/mapped/file", "/m/plain/file", "/m/shifted/file"),
     "mounts": _PLACES,
     "mounts userns": _PLACES,
@@ -218,6 +260,8 @@ ASKED: dict[str, tuple[str, ...]] = {
 MOUNTS: dict[str, Callable[[World], Container]] = {
     "mount flags": flags,
     "mount flags taken back": taken_back,
+    "mount flags beyond crun": beyond_crun,
+    "mount flags beyond runc": beyond_runc,
     "mount trees": recursive,
     "mount cgroups": cgroups,
     "mount own cgroups": own_cgroups,

@@ -19,8 +19,9 @@ PYOCI = os.environ.get("PYOCI", str(ROOT / ".venv/bin/pyoci"))
 OTHERS = ("runc", "crun")
 CASES = (
     "default", "options", "userns", "readonly", "docker", "terminal", "mount flags",
-    "mount flags taken back", "mount trees", "mount cgroups", "mount own cgroups", "mapped userns",
-    "mounts", "mounts userns", "process limits", "process domain", "process userns",
+    "mount flags taken back", "mount flags beyond crun", "mount flags beyond runc", "mount trees",
+    "mount cgroups", "mount own cgroups", "mapped userns", "mounts", "mounts userns",
+    "process limits", "process domain", "process userns",
 )  # fmt: skip
 EXECUTIONS = ("exec", "exec flags", "exec of options", "exec file", "exec userns", "exec silent file")
 
