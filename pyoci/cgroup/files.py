@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from errno import EACCES, EOPNOTSUPP, EPERM, EROFS
+from errno import EACCES, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS
 
 from pyoci.errors import Error
 from pyoci.host import procfs
@@ -32,8 +32,14 @@ def write(path: str, value: str) -> None:
 
 
 def read(path: str) -> str:
-    """A file's text without the newline at its end. OSError as the kernel gave it."""
-    return procfs.read(path).decode(errors="surrogateescape").rstrip("\n")
+    """A file's text without the newline at its end. OSError as the kernel gave it, but for a cgroup that
+    is removed meanwhile, as systemd does: for that file it says ENODEV, and here it is not found."""
+    try:
+        return procfs.read(path).decode(errors="surrogateescape").rstrip("\n")
+    except OSError as error:
+        if error.errno == ENODEV:
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), path) from None
+        raise
 
 
 def exists(path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from errno import ENODEV, ENOENT
 from time import monotonic
 
 from pyoci.cgroup import UNIFIED, files, v1
@@ -114,7 +115,9 @@ def kill(path: str) -> bool:
     """SIGKILL to every process in a cgroup and below, at once; False where the kernel can't (before 5.14)."""
     try:
         files.write(f"{path}/cgroup.kill", "1")
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in (ENOENT, ENODEV):
+            raise
         return not files.exists(path)
     return True
 
