@@ -1,13 +1,26 @@
-"""Temporary directories of a run's own, which no other run on the machine changes."""
+"""The runtime that the engines' suites call, and temporary directories of a run's own."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 
+from support.containers import PYOCI
+
 OWN = pytest.StashKey[str]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--runtime",
+        default=PYOCI,
+        metavar="PATH",
+        help="the runtime that engines are given in tests/engines (default: this tree's pyoci)",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -23,3 +36,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """What failed tests have left can be looked at."""
     if exitstatus != pytest.ExitCode.TESTS_FAILED and (own := session.config.stash.get(OWN, None)):
         shutil.rmtree(own, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _temporary_directories_of_all_stay_so() -> Iterator[None]:
+    """Whoever narrows /tmp breaks what runs next on this machine: apt needs it as an ordinary user."""
+    shared = os.stat(tempfile.gettempdir()).st_mode
+    yield
+    assert os.stat(tempfile.gettempdir()).st_mode == shared

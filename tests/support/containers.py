@@ -104,14 +104,20 @@ class Bundle:
         mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
         self.config["linux"].update(uidMappings=mapping, gidMappings=mapping)
         self.config["linux"]["namespaces"].append({"type": "user"})
-        for directory in (self.path, *self.path.parents):
-            if directory.stat().st_mode & 0o005 != 0o005:
-                directory.chmod(0o755)  # the container's root has to come here
+        open_to_everyone(self.path)  # the container's root has to come here
         return self
 
     def save(self) -> Path:
         (self.path / "config.json").write_text(json.dumps(self.config))
         return self.path
+
+
+def open_to_everyone(path: Path) -> None:
+    """Let every user of the host come to a directory. Rights are only added: /tmp keeps its own."""
+    for directory in (path, *path.parents):
+        mode = directory.stat().st_mode
+        if mode & 0o055 != 0o055:
+            directory.chmod(mode & 0o7777 | 0o055)
 
 
 def reap_orphans(own: set[int]) -> None:

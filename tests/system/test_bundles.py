@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from support.containers import REPOSITORY, Runtime
+from support.containers import REPOSITORY, Runtime, open_to_everyone
 
 BUNDLES = REPOSITORY / "bundles"
 SECONDS = 30
@@ -46,9 +46,8 @@ ANSWERS = {
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of bundles/ with its root filesystem made; users of the host's may come here."""
     directory = tmp_path_factory.mktemp("bundles") / "bundles"
-    for parent in (directory.parent, directory.parent.parent, directory.parent.parent.parent):
-        parent.chmod(0o755)
     shutil.copytree(BUNDLES, directory, ignore=shutil.ignore_patterns("rootfs"))
+    open_to_everyone(directory)
     subprocess.run([sys.executable, directory / "make.py"], check=True, stdout=subprocess.DEVNULL)
     return directory
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from support.containers import REPOSITORY, Runtime
+from support.containers import REPOSITORY, Runtime, open_to_everyone
 from support.documents import SCHEMAS, leaves, read
 
 KNOWN = Path("/proc/filesystems").read_text()
@@ -60,8 +60,7 @@ def everything(tmp_path: Path) -> Path:
             source, directory / name
         )
     subprocess.run([sys.executable, directory / "make.py"], check=True, stdout=subprocess.DEVNULL)
-    for parent in directory.parents[:3]:
-        parent.chmod(0o755)
+    open_to_everyone(directory)
     path = directory / "everything/config.json"
     config = json.loads(path.read_text())
     config["process"].update(

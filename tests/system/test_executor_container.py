@@ -29,6 +29,7 @@ from executor_driver import (
     shell,
     step,
 )
+from support.containers import open_to_everyone
 
 
 @pytest.fixture
@@ -211,10 +212,7 @@ def test_the_standard_streams_are_given_away_but_not_what_isnt_ours(tmp_path: Pa
 
 
 def test_a_new_user_namespace(rootfs: Path, tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:
-        if parent.stat().st_uid == 0 and parent.name.startswith("pytest"):
-            parent.chmod(0o755)
+    open_to_everyone(tmp_path)
     for name in (rootfs, *rootfs.iterdir()):
         os.chown(name, 100000, 100000)
     early, *rest = begin(rootfs, driver.NAMESPACES | CLONE_NEWUSER | CLONE_NEWCGROUP)
