@@ -15,7 +15,7 @@ SOURCES := $(filter-out $(GENERATED), $(shell find pyoci native schemas -type f 
 # Two makes in one tree wait for each other.
 LOCKED := exec 9>.venv.lock; flock 9;
 
-.PHONY: help build test lint test-unit test-system test-v2 demo bench install clean
+.PHONY: help build test lint test-unit test-system test-engines test-v2 demo bench install clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -61,6 +61,12 @@ test-unit: build
 ## make test-system    the tests that make containers
 test-system: build
 	@$(BIN)/pytest tests/system
+
+## make test-engines RUNTIME=PATH    the tests under podman, containerd, Docker and buildah, with any runtime
+RUNTIME ?= $(BIN)/pyoci
+test-engines: build
+	@.ci/install test
+	@$(BIN)/pytest -v tests/engines --runtime $(RUNTIME)
 
 ## make test-v2        in a VM with cgroup v2, AppArmor and systemd, the system tests that depend on them; and SELinux's
 SELINUX := --kernel-arg security=selinux --kernel-arg selinux=1 --kernel-arg enforcing=0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.containers import PYOCI, Bundle, reap_orphans
+from support.containers import Bundle, reap_orphans
 from support.service_manager import Manager, build_say
 
 pytestmark = pytest.mark.skipif(not shutil.which("podman"), reason="podman isn't installed")
@@ -24,7 +24,8 @@ LIMITS = ["--ulimit", "nofile=1000:1000", "--ulimit", "nproc=1000:1000"]
 class Podman:
     """podman with all of its state in one directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, runtime: str) -> None:
+        self.runtime = runtime
         configuration = directory / "storage.conf"
         configuration.write_text(
             f'[storage]\ndriver = "vfs"\nrunroot = "{directory}/run"\ngraphroot = "{directory}/graph"\n'
@@ -37,7 +38,7 @@ class Podman:
         self.flags = [
             "--root", f"{directory}/graph", "--runroot", f"{directory}/run", "--tmpdir", f"{directory}/tmp",
             "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
-            "--runtime", PYOCI,
+            "--runtime", runtime,
         ]  # fmt: skip
 
     def call(self, *args: str) -> subprocess.CompletedProcess[str]:
@@ -82,12 +83,11 @@ def remove_podmans_own_cgroups() -> None:
 
 
 @pytest.fixture
-def podman(bundle: Bundle) -> Iterator[Podman]:
+def podman(image_tar: Path, runtime_path: str) -> Iterator[Podman]:
     # Not below pytest's directory: podman wants its runroot to have at most 50 characters.
     with tempfile.TemporaryDirectory(prefix="podman-") as name:
-        podman = Podman(Path(name))
-        subprocess.run(["tar", "-C", bundle.rootfs, "-cf", f"{name}/image.tar", "."], check=True)
-        podman.ok("import", f"{name}/image.tar", "box")
+        podman = Podman(Path(name), runtime_path)
+        podman.ok("import", str(image_tar), "box")
         yield podman
         podman.call("rm", "--all", "--force", "--time", "0")
         remove_podmans_own_cgroups()
@@ -111,9 +111,8 @@ def test_a_service_from_run_to_rm(podman: Podman) -> None:
         == "1000\nb\n"
     )
     assert "ready" in podman.ok("logs", "web")
-    assert (
-        podman.ok("inspect", "--format", "{{.State.Status}} {{.OCIRuntime}}", "web") == f"running {PYOCI}\n"
-    )
+    described = podman.ok("inspect", "--format", "{{.State.Status}} {{.OCIRuntime}}", "web")
+    assert described == f"running {podman.runtime}\n"
     podman.ok("pause", "web")
     podman.ok("unpause", "web")
     podman.ok("stop", "--time", "5", "web")
