@@ -305,9 +305,18 @@ class Manager:
             return
         if not processes.signal_until_stable(group.path, number, STABLE_SECONDS):
             self._kill_stopped(group)
-        if "freezer" in group.controllers:
-            # v1 freezes so hard that a frozen process can't even die.
+        self.let_die()
+
+    def let_die(self) -> None:
+        """Thaws what v1 has frozen, in the container's cgroup and below: there not even a process that was
+        sent SIGKILL dies before it runs again (freezer-subsystem.rst), nor does the first process of its
+        pid namespace, which waits for it. Error (wrong-state) where a cgroup above is frozen.
+        """
+        group = self._freezer()
+        if group is not None and group.version == 1 and self.ours:
             v1.thaw_below(group.path)
+            if files.exists(group.path):
+                v1.thaw(group.path)
 
     def _kill_stopped(self, group: Group) -> None:
         """For processes that multiply faster than they can be listed and killed."""

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.cgroup.manager import Manager
     from pyoci.lifecycle.settings import Settings
 
 KILL_SECONDS = 10.0
@@ -63,7 +64,7 @@ def remove(container: store.Container, settings: Settings) -> None:
     if state.get("net_devices"):
         _take_back_devices(container, state["pid"] if alive else 0, settings)
     if alive:
-        _kill_and_wait(container)
+        _kill_and_wait(container, cgroup)
     cgroup.kill(9)
     cgroup.destroy()
     if state.get("resctrl"):
@@ -87,7 +88,7 @@ def _take_back_devices(container: store.Container, pid: int, settings: Settings)
             os.close(namespace)
 
 
-def _kill_and_wait(container: store.Container) -> None:
+def _kill_and_wait(container: store.Container, cgroup: Manager) -> None:
     from pyoci.lifecycle.channel import wait_readable
 
     pid = container.state["pid"]
@@ -97,10 +98,10 @@ def _kill_and_wait(container: store.Container) -> None:
         return
     try:
         if container.alive():  # the pidfd is surely the container's, not a later process's
-            cgroup = manager.load(container.state["cgroup"])
-            if cgroup.frozen():  # a container without cgroups can't be
-                cgroup.thaw()
             os.kill(pid, 9)
+            # The others too: the first process of a pid namespace ends after all that are in it.
+            cgroup.kill(9)
+            cgroup.let_die()
             if not wait_readable(pidfd, KILL_SECONDS):
                 raise Error(
                     f"process {pid} of container {container.id} is still there {KILL_SECONDS:.0f} s "

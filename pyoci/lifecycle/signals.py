@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.lifecycle.settings import Settings
 
+SIGKILL = 9
+
 
 def kill(settings: Settings, container_id: str, signal: int, everyone: bool = False) -> None:
     """Send a signal to the container's first process, or with `everyone` to all of its processes."""
@@ -44,6 +46,8 @@ def _send(container: store.Container, signal: int) -> None:
             if not container.alive():
                 raise ProcessLookupError
             pidfd_send_signal(pidfd, signal)
+            if signal == SIGKILL:
+                manager.load(container.state["cgroup"]).let_die()
         finally:
             os.close(pidfd)
     except ProcessLookupError:
