@@ -7,6 +7,8 @@ import os
 import time
 from pathlib import Path
 
+from pyoci.cgroup import UNIFIED, layout
+
 PR_SET_CHILD_SUBREAPER = 36
 SECONDS_TO_SETTLE = 3.0
 
@@ -42,12 +44,16 @@ def _mounts() -> set[str]:
 
 
 def _cgroups() -> set[str]:
-    found = set()
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        before, _, after = line.partition(" - ")
-        if after.startswith("cgroup"):
-            mount = before.split(" ")[4]
-            found.update(directory for directory, _, _ in os.walk(mount))
+    """All there are, but for v1's beside the one that we are in: whoever put us there puts others there too,
+    and a container's are below ours."""
+    found: set[str] = set()
+    for hierarchy in layout.detect().hierarchies:
+        own = hierarchy.mount + hierarchy.own.rstrip("/")
+        beside = "" if own == hierarchy.mount or hierarchy.controllers == [UNIFIED] else os.path.dirname(own)
+        for directory, below, _ in os.walk(hierarchy.mount):
+            if directory == beside:
+                below[:] = [name for name in below if name == os.path.basename(own)]
+            found.add(directory)
     return found
 
 
