@@ -192,6 +192,17 @@ class Manager:
         for group in self.groups:
             move(group.path, pid)
 
+    def exec_places(self, below: dict[str, str], init: int) -> list[str]:
+        """The cgroups that a further process can be born in (CLONE_INTO_CGROUP), the next one to be tried
+        where the kernel says EBUSY; none where v1 is mounted. The arguments are exec_join()'s."""
+        if self.mode != "v2" or not self.groups or below.keys() - {""}:
+            return []
+        group = self.groups[0]
+        places = [group.path + _chosen(group, below)]
+        if not below and (beside := self._init_group(group, init)):
+            places.append(beside)
+        return places
+
     def exec_join(self, pid: int, below: dict[str, str] | None = None, init: int = 0) -> None:
         """Moves a process into the container's cgroups, or into some below them.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from errno import EBUSY
 
 from pyoci.bundle import document
 from pyoci.cgroup import manager
@@ -177,6 +178,8 @@ class _Execution:
         self.config = config
         self.process = process
         self.joined = joined
+        self.cgroup = manager.load(container.state["cgroup"])
+        self.born = False  # in the container's cgroup, rather than moved there
         self.master = -1
         self.watch: Foreground | None = None
 
@@ -209,12 +212,7 @@ class _Execution:
     def run(self) -> int:
         plan = self._plan()
         try:
-            init = executor.spawn(
-                plan,
-                descriptors={"process": self.joined.pidfd},
-                keep=range(3, 3 + self.options.preserve_fds),
-                warn=self.settings.warn,
-            )
+            init = self._spawn(plan)
             try:
                 self._converse(init)
                 if not self.watch:
@@ -224,7 +222,7 @@ class _Execution:
                 return status
             except BaseException:
                 if init.stage and self.options.ignore_paused:
-                    manager.load(self.container.state["cgroup"]).leave_frozen(init.stage)
+                    self.cgroup.leave_frozen(init.stage)
                 init.destroy()
                 raise
             finally:
@@ -235,8 +233,39 @@ class _Execution:
             if self.master >= 0:
                 os.close(self.master)
 
+    def _spawn(self, plan: Plan) -> executor.Init:
+        """Start the executor, where there is only cgroup v2 in the container's cgroup: moving it there later
+        would keep every fork and exit on the machine waiting (cgroup_threadgroup_rwsem)."""
+        # What is born in a frozen cgroup couldn't even say why it fails.
+        frozen = self.options.ignore_paused
+        places = [] if frozen else self.cgroup.exec_places(self.options.cgroup, self.joined.pid)
+        for place in places:
+            try:
+                birth = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                break  # exec_join() says what is missing
+            try:
+                init = self._spawn_in(plan, birth)
+            except Error as error:
+                if error.errno != EBUSY:
+                    raise
+            else:
+                self.born = True
+                return init
+            finally:
+                os.close(birth)
+        return self._spawn_in(plan, -1)
+
+    def _spawn_in(self, plan: Plan, cgroup: int) -> executor.Init:
+        return executor.spawn(
+            plan,
+            descriptors={"process": self.joined.pidfd},
+            keep=range(3, 3 + self.options.preserve_fds),
+            cgroup=cgroup,
+            warn=self.settings.warn,
+        )
+
     def _converse(self, init: executor.Init) -> None:
-        cgroup = manager.load(self.container.state["cgroup"])
         while True:
             report = init.receive()
             if report is None:
@@ -246,7 +275,8 @@ class _Execution:
             else:
                 reason = init.plan.steps[report.step].args[0]
                 if reason == compiler.JOIN:
-                    cgroup.exec_join(init.stage, self.options.cgroup, self.joined.pid)
+                    if not self.born:
+                        self.cgroup.exec_join(init.stage, self.options.cgroup, self.joined.pid)
                     if self.container.state.get("resctrl"):
                         from pyoci.cgroup import resctrl
 
