@@ -2,3 +2,5 @@
 
 UNIFIED = ""
 """The name of the cgroup2 hierarchy beside v1's controllers, as in /proc/PID/cgroup."""
+DELEGATE = "run.oci.delegate-cgroup"
+"""crun's annotation: the container's process starts in this cgroup below its own, which is its to manage."""

@@ -16,7 +16,7 @@ import os
 from time import gmtime, strftime, time_ns
 
 from pyoci.bundle.load import load
-from pyoci.cgroup import layout
+from pyoci.cgroup import DELEGATE, layout
 from pyoci.errors import Error
 from pyoci.host import mountinfo, procfs
 from pyoci.lifecycle import channel, facts, handover, store
@@ -178,13 +178,16 @@ def _check_terminal(config: dict[str, Any], options: CreateOptions, detached: bo
 def prepare(making: Making, container_id: str, gated: bool) -> None:
     """Everything that touches nothing: names, facts, the plan."""
     config, settings = making.bundle.config, making.settings
-    linux = config.get("linux") or {}
+    linux, annotations = config.get("linux") or {}, config.get("annotations") or {}
     where = layout.detect()
     making.cgroup = facts.choose_cgroups(config, where, container_id, settings)
+    if DELEGATE in annotations:
+        from pyoci.cgroup import delegation
+
+        delegation.check(making.cgroup, annotations)
     making.situation = facts.gather(config, making.options, container_id, settings)
     making.situation.gated = gated
     if any(mount.get("type") in ("cgroup", "cgroup2") for mount in config.get("mounts") or ()):
-        annotations = config.get("annotations") or {}
         making.situation.cgroups = facts.cgroup_view(where, making.cgroup, annotations)
     if linux.get("netDevices"):
         from pyoci.lifecycle import net_devices
@@ -406,6 +409,11 @@ def _finish(making: Making) -> None:
         from pyoci.lifecycle.outside import set_for_user_namespace
 
         set_for_user_namespace(config["process"], init.pid)
+    if making.cgroup.mode == "v2":
+        from pyoci.cgroup import delegation
+
+        if delegation.wanted(config):
+            delegation.delegate(making.cgroup, config, init.pid, making.settings.warn)
     _note_process(making)
     state = making.container.state
     state["phase"] = "created"

@@ -200,3 +200,18 @@ def test_a_program_that_ends_leaves_nothing(systemd: Runtime, bundle: Bundle) ->
         done = systemd.call("--systemd-cgroup", "run", "--bundle", str(in_scope(bundle).save()), "one")
         assert (done.returncode, done.stderr) == (0, "")
         assert not GROUP.exists()
+
+
+def test_a_cgroup_below_the_units(systemd: Runtime, bundle: Bundle) -> None:
+    """crun's annotation: the scope's own cgroup stays free of processes, the limits hold in both."""
+    in_scope(bundle).args("sleep", "300").config["annotations"] = {"run.oci.systemd.subgroup": "container"}
+    bundle.config["linux"]["resources"] = {"pids": {"limit": 20}}
+    systemd.detached("--systemd-cgroup", "run", "--detach", "--bundle", str(bundle.save()), "box")
+    pid = systemd.state("box")["pid"]
+    assert membership(pid)[""] == str(GROUP / "container").removeprefix("/sys/fs/cgroup")
+    assert (GROUP / "cgroup.procs").read_text() == ""
+    assert (GROUP / "container/pids.max").read_text() == "20\n"
+    assert shown(UNIT, "TasksMax") == ["20"]
+    assert systemd.ok("exec", "box", "cat", "/proc/self/cgroup") == "0::/\n"
+    systemd.ok("delete", "--force", "box")
+    assert not GROUP.exists()

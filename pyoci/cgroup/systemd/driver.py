@@ -24,21 +24,25 @@ if TYPE_CHECKING:
     from pyoci.cgroup.systemd.bus import Property
 
 _START = "ssa(sv)a(sa(sv))"
+# crun's annotation: the container gets a cgroup below its unit's, which stays free of processes.
+SUBGROUP = "run.oci.systemd.subgroup"
 
 
 class SystemdManager(Manager):
     """unit   the container's unit
     user   whether it is the calling user's manager that makes it, not the system's
+    below  the cgroup below the unit's own that an annotation asks for, as "/a/b", or ""
     extra  properties that annotations ask for
     """
 
-    __slots__ = ("_pointer", "_wanted", "container_id", "extra", "unit", "user")
+    __slots__ = ("_pointer", "_wanted", "below", "container_id", "extra", "unit", "user")
 
     def __init__(self, mode: str, groups: list[Group], unit: UnitName, user: bool) -> None:
         super().__init__("systemd", mode, groups)
         self.unit = unit
         self.user = user
         self.extra: list[Property] = []
+        self.below = ""
         self.container_id = ""
         self._wanted: dict[str, Any] = {}
         self._pointer = "/linux/resources"
@@ -63,6 +67,8 @@ class SystemdManager(Manager):
             self._start(bus, pid)
         finally:
             bus.close()
+        if self.below:
+            self._make_below(pid)
         for group in self.groups:
             if not files.exists(group.path):
                 group.make([])
@@ -71,6 +77,14 @@ class SystemdManager(Manager):
         super().set(self._wanted, self._pointer)
         for group in self.groups:
             move(group.path, pid)
+
+    def _make_below(self, pid: int) -> None:
+        """Moves the process out of the unit's own cgroup before controllers are handed down from it:
+        in v2 one that has processes can't have children with controllers."""
+        for group in self.groups:
+            if group.version == 2:
+                v1.make(group.mount, group.path, [])
+                move(group.path, pid)
 
     def _start(self, bus: Bus, pid: int) -> None:
         asked = [*self._description(), *self._limits(self._wanted, self._pointer), *self.extra]
@@ -163,11 +177,13 @@ def new(
     layout: Layout, cgroups_path: str | None, container_id: str, annotations: dict[str, str]
 ) -> SystemdManager:
     """The unit that a container will have. Asks systemd for nothing but its own cgroup."""
+    from pyoci.cgroup import delegation
     from pyoci.cgroup.systemd import annotations as asked
 
     user = not privileges.is_host_root()
     unit = unit_name(cgroups_path, container_id, default_slice="user.slice" if user else "system.slice")
     extra = asked.properties(annotations)
+    below = delegation.subgroup(annotations, SUBGROUP)
     bus = Bus(user)
     try:
         base = str(bus.manager_property("ControlGroup"))
@@ -177,13 +193,13 @@ def new(
         bus.close()
     groups: list[Group] = []
     for hierarchy in layout.hierarchies:
-        path = hierarchy.mount.rstrip("/") + base.rstrip("/") + unit.cgroup()
+        path = hierarchy.mount.rstrip("/") + base.rstrip("/") + unit.cgroup() + below
         if hierarchy.controllers == [UNIFIED]:
             groups.append(v2.Group(hierarchy.mount, path, layout.mode == "v2"))
         else:
             groups.append(v1.Group(hierarchy.controllers, hierarchy.mount, path))
     manager = SystemdManager(layout.mode, groups, unit, user)
-    manager.container_id, manager.extra = container_id, extra
+    manager.container_id, manager.extra, manager.below = container_id, extra, below
     return manager
 
 
