@@ -91,7 +91,7 @@ class Bus:
         """
         unit = str(arguments[0])
         self._signals.clear()
-        (job,) = self.call(verb, signature, *arguments)
+        (job,) = self._send(new_method_call(MANAGER, verb, signature, arguments), f"{verb} of {unit}")
         deadline = monotonic() + SECONDS
         while True:
             waiting = bool(self._signals)
@@ -111,7 +111,13 @@ class Bus:
 
     def _send(self, message: Message, what: str) -> tuple[Any, ...]:
         self._serial += 1
-        self._socket.sendall(message.serialise(self._serial))
+        self._socket.settimeout(SECONDS)
+        try:
+            self._socket.sendall(message.serialise(self._serial))
+        except TimeoutError:
+            raise _timeout(what) from None
+        except BrokenPipeError:
+            raise _closed(what) from None
         deadline = monotonic() + SECONDS
         while True:
             answer = self._receive(deadline, what)
@@ -135,14 +141,24 @@ class Bus:
             try:
                 data = self._socket.recv(65536)
             except TimeoutError:
-                raise Error(
-                    f"systemd did not answer within {SECONDS:.0f} s: still waiting for {awaited}",
-                    code="timeout",
-                    hint="systemctl list-jobs shows what it is busy with",
-                ) from None
+                raise _timeout(awaited) from None
+            except ConnectionResetError:
+                data = b""
             if not data:
-                raise Error(f"systemd closed the connection while {awaited} was awaited", code="kernel")
+                raise _closed(awaited)
             self._parser.add_data(data)
+
+
+def _timeout(awaited: str) -> Error:
+    return Error(
+        f"systemd did not answer within {SECONDS:.0f} s: still waiting for {awaited}",
+        code="timeout",
+        hint="systemctl list-jobs shows what it is busy with",
+    )
+
+
+def _closed(awaited: str) -> Error:
+    return Error(f"systemd closed the connection while {awaited} was awaited", code="kernel")
 
 
 def _short(verb: str) -> str:

@@ -1,0 +1,139 @@
+"""The conversation with systemd, with one that answers late, wrongly, or not at all."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from jeepney import HeaderFields, Message, Parser, new_error, new_method_return, new_signal
+
+from pyoci.cgroup.systemd import bus
+from pyoci.cgroup.systemd.bus import MANAGER, Bus, Refusal
+from pyoci.errors import Error
+
+JOB = "/org/freedesktop/systemd1/job/7"
+UNIT = "web.scope"
+START = ("StartTransientUnit", "ssa(sv)a(sa(sv))", UNIT, "fail", [], [])
+
+Answer = Callable[[Message], list[Message]]
+
+
+class Systemd:
+    """Listens where a user's manager does; `answer` is what it says to each call."""
+
+    def __init__(self, directory: Path) -> None:
+        (directory / "systemd").mkdir()
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(directory / "systemd/private"))
+        self.socket.listen()
+        self.answer: Answer | None = lambda message: []
+        self.calls: list[str] = []
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self) -> None:
+        connection, _ = self.socket.accept()
+        with connection:
+            connection.recv(1024)
+            connection.sendall(b"OK 0123456789abcdef0123456789abcdef\r\n")
+            parser, serial = Parser(), 100
+            while data := connection.recv(65536):
+                parser.add_data(data)
+                while message := parser.get_next_message():
+                    self.calls.append(message.header.fields[HeaderFields.member])
+                    if self.answer is None:
+                        return
+                    for part in self.answer(message):
+                        serial += 1
+                        connection.sendall(part.serialise(serial))
+
+    def close(self) -> None:
+        self.thread.join()
+        self.socket.close()
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    listening = Systemd(tmp_path)
+    yield listening
+    listening.close()
+
+
+@pytest.fixture
+def connected(systemd: Systemd) -> Iterator[Bus]:
+    connection = Bus(user=True)
+    yield connection
+    connection.close()
+
+
+def removed(job: str, result: str) -> Message:
+    return new_signal(MANAGER, "JobRemoved", "uoss", (7, job, UNIT, result))
+
+
+def test_a_job_is_done_when_systemd_says_so_of_it(systemd: Systemd, connected: Bus) -> None:
+    """What comes before the answer counts, and other jobs don't."""
+    systemd.answer = lambda message: [
+        removed("/org/freedesktop/systemd1/job/6", "failed"),
+        removed(JOB, "done"),
+        new_method_return(message, "o", (JOB,)),
+    ]
+    connected.run_job(*START)
+    assert systemd.calls == ["StartTransientUnit"]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "awaited"), [(False, f"StartTransientUnit of {UNIT}"), (True, f"{JOB} of {UNIT}")]
+)
+def test_a_time_out_names_unit_and_job(
+    systemd: Systemd, connected: Bus, monkeypatch: pytest.MonkeyPatch, accepted: bool, awaited: str
+) -> None:
+    monkeypatch.setattr(bus, "SECONDS", 0.1)
+    systemd.answer = lambda message: [new_method_return(message, "o", (JOB,))] if accepted else []
+    with pytest.raises(Error, match="did not answer within") as caught:
+        connected.run_job(*START)
+    assert caught.value.message.endswith(f"still waiting for {awaited}")
+    assert (caught.value.code, caught.value.hint) == (
+        "timeout",
+        "systemctl list-jobs shows what it is busy with",
+    )
+
+
+def test_a_job_that_fails_names_the_unit(systemd: Systemd, connected: Bus) -> None:
+    systemd.answer = lambda message: [new_method_return(message, "o", (JOB,)), removed(JOB, "failed")]
+    with pytest.raises(Error, match=rf"systemd's start of {UNIT} ended as 'failed'") as caught:
+        connected.run_job(*START)
+    assert caught.value.pointer == "/linux/cgroupsPath"
+    assert f"systemctl --user status {UNIT}" in caught.value.hint
+
+
+def test_a_refusal_has_systemds_words(systemd: Systemd, connected: Bus) -> None:
+    name = "org.freedesktop.systemd1.UnitExists"
+    systemd.answer = lambda message: [new_error(message, name, "s", ("it is there already",))]
+    with pytest.raises(Refusal) as caught:
+        connected.call("StopUnit", "ss", UNIT, "replace")
+    assert (caught.value.name, caught.value.text) == ("UnitExists", "it is there already")
+
+
+def test_a_systemd_that_goes_away_is_said_to_have(systemd: Systemd, connected: Bus) -> None:
+    systemd.answer = None
+    with pytest.raises(Error, match=f"closed the connection while StartTransientUnit of {UNIT} was awaited"):
+        connected.run_job(*START)
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [("", "set XDG_RUNTIME_DIR"), ("/nowhere", "start the user's manager (loginctl enable-linger)")],
+)
+def test_without_a_manager_the_remedies_are_named(
+    monkeypatch: pytest.MonkeyPatch, given: str, hint: str
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", given)
+    monkeypatch.setattr(bus.os, "geteuid", lambda: 54321)  # whose manager surely doesn't run
+    with pytest.raises(Error, match=r"can't reach systemd at .*/systemd/private") as caught:
+        Bus(user=True)
+    assert caught.value.hint.startswith(hint)
+    assert "--cgroup-manager cgroupfs" in caught.value.hint
