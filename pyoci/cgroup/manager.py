@@ -30,14 +30,16 @@ class Manager:
     groups  one a hierarchy, cgroup2's last
     ours    whether there is, or was, nothing in these cgroups but the container: kill() and destroy()
             touch no others
+    mark    what the cgroups are marked with when they are made, or "": the container's state directory
     """
 
-    __slots__ = ("driver", "groups", "mode", "ours")
+    __slots__ = ("driver", "groups", "mark", "mode", "ours")
 
     def __init__(self, driver: str, mode: str, groups: list[Group]) -> None:
         self.driver = driver
         self.mode = mode
         self.groups = groups
+        self.mark = ""
         self.ours = False
 
     def record(self) -> dict[str, Any]:
@@ -110,6 +112,15 @@ class Manager:
             _undo(made)
             raise
         self.ours = True
+        self.put_mark()
+
+    def put_mark(self) -> None:
+        """Marks the cgroups, so that they can be found without the container's state."""
+        if self.mark:
+            from pyoci.cgroup import marks
+
+            for group in self.groups:
+                marks.put(group.path, self.mark)
 
     def destroy(self) -> None:
         """Removes the container's cgroups and all below them; directories above stay, as with runc.

@@ -84,6 +84,11 @@ COMMANDS: dict[str, tuple[str, str, tuple[Flag, ...]]] = {
         ),
     ),
     "features": ("print what this runtime can do, as JSON", "", ()),
+    "gc": (
+        "remove what containers whose state is gone have left: processes, cgroups",
+        "",
+        (("dry-run", "n", SWITCH, "", "", "only print it"),),
+    ),
     "kill": (
         "send a signal to a container (default: TERM)",
         "<container-id> [signal]",

@@ -181,6 +181,7 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
     linux, annotations = config.get("linux") or {}, config.get("annotations") or {}
     where = layout.detect()
     making.cgroup = facts.choose_cgroups(config, where, container_id, settings)
+    making.cgroup.mark = f"{settings.root}/{container_id}"
     if DELEGATE in annotations:
         from pyoci.cgroup import delegation
 

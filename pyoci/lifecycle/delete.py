@@ -24,7 +24,9 @@ def delete(settings: Settings, container_id: str, force: bool) -> None:
         container = store.load(settings.root, container_id, lock=True)
     except Error as error:
         if force and error.code == "not-found":
-            _remove_remains(settings.root, container_id)
+            from pyoci.lifecycle import remains
+
+            remains.remove(settings.root, container_id)
             return
         raise
     try:
@@ -38,22 +40,6 @@ def delete(settings: Settings, container_id: str, force: bool) -> None:
         remove(container, settings)
     finally:
         container.close()
-
-
-def _remove_remains(root: str, container_id: str) -> None:
-    """What a creation that was killed before its first state leaves: a directory without a state."""
-    path = f"{root}/{container_id}"
-    try:
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        store.remove_files(directory)
-        os.rmdir(path)
-    except FileNotFoundError:
-        return
-    finally:
-        os.close(directory)
 
 
 def remove(container: store.Container, settings: Settings) -> None:
@@ -103,11 +89,14 @@ def _kill_and_wait(container: store.Container, cgroup: Manager) -> None:
             cgroup.kill(9)
             cgroup.let_die()
             if not wait_readable(pidfd, KILL_SECONDS):
+                from pyoci.cgroup import processes
+
+                left = processes.describe(cgroup.pids() or [pid])
                 raise Error(
                     f"process {pid} of container {container.id} is still there {KILL_SECONDS:.0f} s "
-                    "after SIGKILL",
+                    f"after SIGKILL: {left}",
                     code="timeout",
-                    hint=f"/proc/{pid}/wchan names what it waits for in the kernel",
+                    hint="after each name stand its state and what it waits for in the kernel",
                 )
     finally:
         os.close(pidfd)

@@ -121,20 +121,12 @@ class Container:
         """creating, created, running, paused or stopped (runtime.md#state), as things are now."""
         phase: str = self.state["phase"]
         if phase == "creating" and not self.state.get("pid"):
-            return "creating" if self._is_locked() else "stopped"
+            return "creating" if is_locked(self.path) else "stopped"
         if not self.alive():
             return "stopped"
         if phase != "creating" and self._frozen():
             return "paused"
         return phase
-
-    def _is_locked(self) -> bool:
-        """Whether somebody works on it: a creation without a creator will never be finished."""
-        probe = _open(self.path)
-        try:
-            return not _try_lock(probe)
-        finally:
-            os.close(probe)
 
     def _frozen(self) -> bool:
         from pyoci.cgroup import manager
@@ -159,6 +151,15 @@ class Container:
         """Remove the directory and what pyoci put into it."""
         remove_files(self.descriptor)
         os.rmdir(self.path)
+
+
+def is_locked(path: str) -> bool:
+    """Whether somebody works on a container: a creation without a creator will never be finished."""
+    probe = _open(path)
+    try:
+        return not _try_lock(probe)
+    finally:
+        os.close(probe)
 
 
 def remove_files(directory: int) -> None:

@@ -74,6 +74,7 @@ class SystemdManager(Manager):
                 group.make([])
             else:
                 group.prepare()
+        self.put_mark()
         super().set(self._wanted, self._pointer)
         for group in self.groups:
             move(group.path, pid)

@@ -1,0 +1,55 @@
+"""The mark on a container's cgroups that says whose they are: an extended attribute.
+
+It serves when a container's state is gone. The value is the path of the state directory. cgroups keep such
+attributes in memory for as long as they are there; nobody but the host's root can change a trusted one.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyoci.cgroup import UNIFIED, files, v1, v2
+from pyoci.cgroup.manager import Manager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.cgroup.layout import Layout
+
+_NAMES = ("trusted.pyoci", "user.pyoci")  # the host's root's; anybody's, on cgroup2 since Linux 5.7
+
+
+def put(path: str, owner: str) -> None:
+    """Marks a cgroup. Where the kernel can't, or we may not, it is only harder to find."""
+    for name in _NAMES:
+        try:
+            os.setxattr(path, name, owner.encode())
+            return
+        except OSError:
+            continue
+
+
+def owner(path: str) -> str:
+    """What a cgroup is marked with, "" if with nothing."""
+    for name in _NAMES:
+        try:
+            return os.getxattr(path, name).decode(errors="surrogateescape")
+        except OSError:
+            continue
+    return ""
+
+
+def find(layout: Layout, prefix: str) -> dict[str, Manager]:
+    """The cgroups of every container whose state directory has, or had, a path that begins so."""
+    found: dict[str, Manager] = {}
+    for hierarchy in layout.hierarchies:
+        for path in files.tree(hierarchy.mount):
+            whose = owner(path)
+            if not whose.startswith(prefix):
+                continue
+            manager = found.setdefault(whose, Manager("cgroupfs", layout.mode, []))
+            manager.ours = True
+            if hierarchy.controllers == [UNIFIED]:
+                manager.groups.append(v2.Group(hierarchy.mount, path, layout.mode == "v2"))
+            else:
+                manager.groups.append(v1.Group(hierarchy.controllers, hierarchy.mount, path))
+    return found
