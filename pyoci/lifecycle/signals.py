@@ -17,12 +17,16 @@ SIGKILL = 9
 
 
 def kill(settings: Settings, container_id: str, signal: int, everyone: bool = False) -> None:
-    """Send a signal to the container's first process, or with `everyone` to all of its processes."""
+    """Send a signal to the container's first process, or with `everyone` to all of its processes.
+
+    Without a cgroup nobody knows the others: then the first one gets it alone.
+    """
     container = store.load(settings.root, container_id)
     try:
         if everyone:
-            manager.load(container.state["cgroup"]).kill(signal)
-            if container.status() in ("stopped", "creating"):
+            cgroup = manager.load(container.state["cgroup"])
+            if cgroup.groups:
+                cgroup.kill(signal)  # also what a container that has ended left behind
                 return
         status = container.status()
         if status not in ("created", "running", "paused"):
@@ -30,8 +34,7 @@ def kill(settings: Settings, container_id: str, signal: int, everyone: bool = Fa
                 f"container not running: {container_id} is {status}, so no signal can reach it",
                 code="wrong-state",
             )
-        if not everyone:
-            _send(container, signal)
+        _send(container, signal)
     finally:
         container.close()
 
