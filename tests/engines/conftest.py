@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.containers import Bundle
+from support.docker import Docker
 from support.leftovers import Before, adopt_orphans
 
 
@@ -60,3 +61,16 @@ def image_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive = bundle.path / "image.tar"
     subprocess.run(["tar", "-C", bundle.rootfs, "-cf", archive, "."], check=True)
     return archive
+
+
+@pytest.fixture(scope="module")
+def docker(_orphans: None, runtime_path: str, image_tar: Path) -> Iterator[Docker]:
+    """A Docker daemon with an image named box, shared by the tests of a module."""
+    docker = Docker(runtime_path)
+    try:
+        docker.start()
+        docker.ok("import", str(image_tar), "box")
+        docker.shell("true")  # from now on there are the cgroups that it keeps
+        yield docker
+    finally:
+        docker.close()

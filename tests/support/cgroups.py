@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -55,3 +56,18 @@ def eventually(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def remove_named(name: str) -> None:
+    """Removes the cgroups of that name, and those in them, from below every hierarchy's root; they must be
+    empty, or become so while this waits."""
+    for hierarchy in layout.detect().hierarchies:
+        top = Path(hierarchy.mount, name)
+
+        def gone(top: Path = top) -> bool:
+            for directory, _, _ in os.walk(top, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(directory)
+            return not top.exists()
+
+        eventually(gone)

@@ -18,22 +18,22 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _children() -> list[str]:
+def _children() -> set[str]:
     """Our children that still run; the ended ones are reaped on the way."""
     while True:
         try:
             if os.waitpid(-1, os.WNOHANG)[0] == 0:
                 break
         except ChildProcessError:
-            return []
-    found = []
+            return set()
+    found = set()
     for task in Path("/proc/self/task").iterdir():
         for pid in (task / "children").read_text().split():
             try:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
             except FileNotFoundError:
                 continue
-            found.append(f"process {pid} {words}")
+            found.add(f"process {pid} {words}")
     return found
 
 
@@ -65,13 +65,14 @@ class Before:
     """The host as it is now; left() tells what has come since."""
 
     def __init__(self) -> None:
+        self.children = _children()  # a daemon that several tests share
         self.mounts = _mounts()
         self.cgroups = _cgroups()
         self.descriptors = _descriptors()
 
     def _look(self) -> list[str]:
         return [
-            *_children(),
+            *sorted(_children() - self.children),
             *(f"mount {point}" for point in sorted(_mounts() - self.mounts)),
             *(f"cgroup {path}" for path in sorted(_cgroups() - self.cgroups)),
             *(f"descriptor {number}" for number in sorted(_descriptors() - self.descriptors)),

@@ -30,3 +30,27 @@ def own_mounts() -> Iterator[None]:
             os.chdir(directory)
     finally:
         os.close(before)
+
+
+class KeptMounts:
+    """A mount namespace that stays until it is closed, with empty directories of its own in some places."""
+
+    def __init__(self, *places: str) -> None:
+        for place in places:
+            os.makedirs(place, exist_ok=True)
+        with own_mounts():
+            for place in places:
+                subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=711", "tmpfs", place], check=True)
+            self.descriptor = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What a process that enters needs to inherit."""
+        return [self.descriptor]
+
+    def command(self, *command: str) -> list[str]:
+        """The command, to be run in there."""
+        return ["nsenter", f"--mount=/proc/self/fd/{self.descriptor}", "--", *command]
+
+    def close(self) -> None:
+        os.close(self.descriptor)

@@ -1,0 +1,157 @@
+"""dockerd with all of its state in one directory, and its client.
+
+The daemon runs in a mount namespace of its own, since its containerd keeps the shims' sockets in
+/run/containerd whatever it is told. The namespace outlives the daemon: its shims go on when it is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from support.cgroups import eventually, remove_named
+from support.containers import SECONDS
+from support.mounts import KeptMounts
+
+DAEMON = "/usr/sbin/dockerd"
+CLIENT = "/usr/bin/docker"
+# Docker's defaults are above this machine's hard limits, which nobody without CAP_SYS_RESOURCE can raise.
+LIMITS = ["--default-ulimit", "nofile=1000:1000", "--oom-score-adjust", "0"]
+
+
+def missing() -> str:
+    """The daemon's and the client's programs that aren't there."""
+    return ", ".join(path for path in (DAEMON, CLIENT) if not os.access(path, os.X_OK))
+
+
+class Docker:
+    """A daemon whose default runtime is the given one, which it knows by the name `tested`, too."""
+
+    def __init__(self, runtime: str) -> None:
+        # Not below pytest's directory: a Unix socket's path has at most 107 characters.
+        self.directory = Path(tempfile.mkdtemp(prefix="dk-"))
+        self.runtime = runtime
+        self.mounts = KeptMounts("/run/containerd")
+        self.parent = self.directory.name  # of the containers' cgroups
+        (self.directory / "bin").mkdir()
+        (self.directory / "bin/runc").symlink_to(runtime)  # BuildKit knows no other name
+        (self.directory / "daemon.json").write_text(
+            json.dumps({"runtimes": {"tested": {"path": runtime}}, "default-runtime": "tested"})
+        )
+        self.environment = {
+            "PATH": f"{self.directory}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(self.directory),
+            "DOCKER_HOST": f"unix://{self.directory}/sock",
+        }
+        self.daemon: subprocess.Popen[bytes] | None = None
+
+    def tests(self, name: str) -> bool:
+        """Whether that is the runtime: each has words of its own for what went wrong."""
+        return os.path.basename(self.runtime) == name
+
+    def start(self) -> None:
+        """Start the daemon and wait until it answers."""
+        directory = self.directory
+        command = [
+            DAEMON, "--config-file", f"{directory}/daemon.json", "--host", f"unix://{directory}/sock",
+            "--data-root", f"{directory}/data", "--exec-root", f"{directory}/exec",
+            "--pidfile", f"{directory}/pid", "--storage-driver", "vfs", "--live-restore",
+            "--bridge", "none", "--iptables=false", "--ip6tables=false",
+            "--cgroup-parent", f"/{self.parent}", *LIMITS,
+        ]  # fmt: skip
+        with (directory / "log").open("ab") as log:
+            self.daemon = subprocess.Popen(
+                self.mounts.command(*command),
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=self.mounts.descriptors,
+            )
+        daemon = self.daemon
+
+        def answers() -> bool:
+            assert daemon.poll() is None, self.log()
+            return self.call("version").returncode == 0
+
+        eventually(answers)
+
+    def log(self) -> str:
+        return (self.directory / "log").read_text()
+
+    def kill(self) -> None:
+        """The daemon and its containerd, at once and both: the containers and their shims go on."""
+        assert self.daemon
+        pids = [self.daemon.pid, *descendants(self.daemon.pid)]
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.daemon.wait(SECONDS)
+        self.daemon = None
+
+    def close(self) -> None:
+        """End the containers, then the daemon, and remove all there was of it."""
+        assert self.daemon
+        ids = self.ok("ps", "--all", "--quiet").split()
+        if ids:
+            self.ok("rm", "--force", "--volumes", *ids)
+        self.daemon.terminate()
+        self.daemon.wait(SECONDS)
+        self.mounts.close()
+        remove_named(self.parent)
+        shutil.rmtree(self.directory)
+
+    def command(self, *args: str) -> list[str]:
+        return [CLIENT, *args]
+
+    def call(self, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Have the client do something; the output is captured, a failure isn't raised."""
+        if "input" not in options:
+            options.setdefault("stdin", subprocess.DEVNULL)
+        environment = {**self.environment, **options.pop("env", {})}
+        return subprocess.run(
+            self.command(*args), env=environment, capture_output=True, text=True, timeout=SECONDS, **options
+        )
+
+    def ok(self, *args: str, **options: Any) -> str:
+        """The output of what must succeed."""
+        done = self.call(*args, **options)
+        assert done.returncode == 0, f"docker {args}: status {done.returncode}: {done.stderr}"
+        return done.stdout
+
+    def run(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """A container that is gone afterwards."""
+        return self.call("run", "--rm", *args)
+
+    def shell(self, script: str, *options: str) -> str:
+        """What a script in a container of its own says; it must succeed."""
+        return self.ok("run", "--rm", *options, "box", "/bin/sh", "-c", script)
+
+    def inspect(self, name: str, template: str) -> str:
+        return self.ok("inspect", "--format", template, name).rstrip("\n")
+
+    @contextlib.contextmanager
+    def service(self, *options: str, command: Iterable[str] = ("/bin/sleep", "300")) -> Iterator[str]:
+        """A container that runs in the background; its id."""
+        container = self.ok("run", "--detach", *options, "box", *command).strip()
+        try:
+            yield container
+        finally:
+            self.call("rm", "--force", "--volumes", container)
+
+
+def descendants(pid: int) -> list[int]:
+    """A process's children, theirs, and so on."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            found += [child, *descendants(child)]
+    return found

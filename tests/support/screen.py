@@ -1,0 +1,67 @@
+"""A terminal of the test's with a command in it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+import time
+
+from support.containers import SECONDS
+
+
+class Screen:
+    """A terminal of ours with a command in it."""
+
+    def __init__(
+        self,
+        command: list[str],
+        rows: int = 40,
+        columns: int = 100,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.master, slave = pty.openpty()
+        self.resize(rows, columns)
+        self.before = termios.tcgetattr(slave)
+        self.slave = slave
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=environment
+        )
+        self.seen = b""
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def read(self, seconds: float) -> bool:
+        if not select.select([self.master], [], [], seconds)[0]:
+            return False
+        self.seen += os.read(self.master, 65536)
+        return True
+
+    def expect(self, text: str, seconds: float = SECONDS) -> None:
+        deadline = time.monotonic() + seconds
+        while text.encode() not in self.seen:
+            assert time.monotonic() < deadline, f"{text!r} is not in {self.seen.decode()!r}"
+            self.read(0.05)
+
+    def finish(self) -> int:
+        status = None
+        deadline = time.monotonic() + SECONDS
+        while status is None:
+            assert time.monotonic() < deadline
+            self.read(0.02)
+            status = self.process.poll()
+        while self.read(0.1):
+            continue
+        return status
+
+    def close(self) -> None:
+        os.close(self.master)
+        os.close(self.slave)
