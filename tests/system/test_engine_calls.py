@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 
 from pyoci.cli.commands import COMMANDS
+from support.cgroups import eventually
 from support.containers import PYOCI, SECONDS, Bundle
 from support.engine_replay import Engine, Pipe
 
@@ -120,7 +120,7 @@ def test_podman_from_create_to_delete(engine: Callable[[str], Engine], tmp_path:
     error.until("err\n")
     assert descriptors(pid) == {0, 1, 2}
     podman.ok("pause")
-    assert is_frozen(pid)
+    eventually(lambda: is_frozen(pid))  # crun doesn't wait for it
     podman.ok("resume")
     assert not is_frozen(pid)
     podman.ok("kill", signal=int(signal.SIGTERM))
@@ -264,7 +264,7 @@ def test_containerd_from_create_to_delete(engine: Callable[[str], Engine]) -> No
     assert descriptors(pid) == {0, 1, 2}
     assert pid in json.loads(shim.ok("ps"))
     shim.ok("pause")
-    assert is_frozen(pid)
+    eventually(lambda: is_frozen(pid))
     shim.ok("resume")
     shim.ok("kill", signal=int(signal.SIGTERM))
     assert shim.ended(pid) == 5
@@ -304,9 +304,7 @@ def test_buildah_polls_the_state(engine: Callable[[str], Engine]) -> None:
     given.give_up()
     os.close(given.read)
     assert buildah.ended(pid) == 7
-    deadline = time.monotonic() + SECONDS
-    while json.loads(buildah.ok("state"))["status"] != "stopped":
-        assert time.monotonic() < deadline
+    eventually(lambda: json.loads(buildah.ok("state"))["status"] == "stopped")
     buildah.ok("delete")
     assert out.rest() == ""
 
