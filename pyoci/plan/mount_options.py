@@ -150,7 +150,8 @@ class Options:
 
 
 def parse(options: list[str]) -> Options:
-    """Sort options into flags and filesystem data; what no table knows is data."""
+    """Sort options into flags and filesystem data; what no table knows is data. An empty one is nothing, as
+    buildah writes it for volumes."""
     result = Options()
     for option in options:
         flag = OF_FILESYSTEMS.get(option, option)
@@ -174,6 +175,6 @@ def parse(options: list[str]) -> Options:
             result.copy_up = True
         elif option in LINKS:
             result.links |= LINKS[option]
-        elif option.partition("=")[0] not in IDMAP:
+        elif option and option.partition("=")[0] not in IDMAP:
             result.data.append(option)
     return result

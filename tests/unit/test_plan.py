@@ -334,6 +334,15 @@ def test_data_options_of_a_bind_are_refused() -> None:
     assert "size=1k" in caught.value.message
 
 
+def test_an_empty_option_is_nothing() -> None:
+    """buildah writes one for each volume."""
+    plain, empty = (
+        plan_of(changed(mounts=[{"destination": "/d", "source": "/s", "type": "bind", "options": options}]))
+        for options in (["rbind"], ["", "rbind"])
+    )
+    assert explain.document(empty) == explain.document(plain)
+
+
 def test_root_enters_a_joined_user_namespace_last_and_others_first() -> None:
     entries = [
         {"type": "mount"},
