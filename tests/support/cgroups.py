@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -59,15 +60,24 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 def remove_named(name: str) -> None:
-    """Removes the cgroups of that name, and those in them, from below every hierarchy's root; they must be
-    empty, or become so while this waits."""
+    """Removes the cgroups of that name, and those in them, from below every hierarchy's root; whoever is
+    still in there is killed."""
     for hierarchy in layout.detect().hierarchies:
         top = Path(hierarchy.mount, name)
 
         def gone(top: Path = top) -> bool:
-            for directory, _, _ in os.walk(top, topdown=False):
+            for directory, _, present in os.walk(top, topdown=False):
                 with contextlib.suppress(OSError):
+                    _kill_members(Path(directory), present)
                     os.rmdir(directory)
             return not top.exists()
 
         eventually(gone)
+
+
+def _kill_members(group: Path, present: list[str]) -> None:
+    for pid in (group / "cgroup.procs").read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
+    for file, thawed in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+        if file in present:
+            (group / file).write_text(thawed)

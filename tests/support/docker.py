@@ -79,35 +79,46 @@ class Docker:
         daemon = self.daemon
 
         def answers() -> bool:
-            assert daemon.poll() is None, self.log()
+            assert daemon.poll() is None, self.complaints()
             return self.call("version").returncode == 0
 
         eventually(answers)
 
-    def log(self) -> str:
-        return (self.directory / "log").read_text()
+    def complaints(self) -> str:
+        """What the daemon has said of what went wrong."""
+        lines = (self.directory / "log").read_text().splitlines()
+        return "\n".join(line for line in lines if "level=info" not in line)
 
     def kill(self) -> None:
         """The daemon and its containerd, at once and both: the containers and their shims go on."""
         assert self.daemon
         pids = [self.daemon.pid, *descendants(self.daemon.pid)]
         for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
         self.daemon.wait(SECONDS)
-        self.daemon = None
+        for pid in pids[1:]:
+            with contextlib.suppress(ChildProcessError):  # only those of whom we are the next of kin
+                os.waitpid(pid, 0)
+
+    def stop(self) -> None:
+        """As the service manager would: with --live-restore the containers go on."""
+        assert self.daemon
+        self.daemon.terminate()
+        self.daemon.wait(SECONDS)
 
     def close(self) -> None:
         """End the containers, then the daemon, and remove all there was of it."""
-        assert self.daemon
-        ids = self.ok("ps", "--all", "--quiet").split()
-        if ids:
-            self.ok("rm", "--force", "--volumes", *ids)
-        self.daemon.terminate()
-        self.daemon.wait(SECONDS)
-        self.mounts.close()
-        remove_named(self.parent)
-        shutil.rmtree(self.directory)
+        try:
+            if ids := self.ok("ps", "--all", "--quiet").split():
+                self.ok("rm", "--force", "--volumes", *ids)
+        finally:
+            if self.daemon and self.daemon.poll() is None:
+                self.stop()
+            for pid in adopted(str(self.directory)):  # only if something went wrong
+                os.kill(pid, signal.SIGKILL)
+            self.mounts.close()
+            remove_named(self.parent)
+            shutil.rmtree(self.directory)
 
     def command(self, *args: str) -> list[str]:
         return [CLIENT, *args]
@@ -146,6 +157,12 @@ class Docker:
             yield container
         finally:
             self.call("rm", "--force", "--volumes", container)
+
+
+def adopted(word: str) -> list[int]:
+    """Our children with the word in their command line: shims leave the daemon when they start."""
+    children = descendants(os.getpid())
+    return [pid for pid in children if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def descendants(pid: int) -> list[int]:
