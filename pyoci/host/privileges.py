@@ -27,6 +27,11 @@ def in_initial_user_namespace() -> bool:
     return procfs.read("/proc/self/uid_map").split() == [b"0", b"0", b"4294967295"]
 
 
+def may_set_groups(pid: int | str = "self") -> bool:
+    """Whether setgroups(2) is allowed in a process's user namespace, user_namespaces(7)."""
+    return procfs.read(f"/proc/{pid}/setgroups").strip() == b"allow"
+
+
 def is_host_root() -> bool:
     """Whether we may write any mapping and enter any namespace."""
     return os.geteuid() == 0 and in_initial_user_namespace()

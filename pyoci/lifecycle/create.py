@@ -311,7 +311,7 @@ def _join(making: Making) -> None:
     if any(step.op == "wait_runtime" and step.pointer == "/linux/uidMappings" for step in init.plan.steps):
         from pyoci.lifecycle import mappings
 
-        mappings.write(linux, init.pid, making.situation.privileged)
+        mappings.write(linux, init.pid)
     elif linux.get("uidMappings") or linux.get("gidMappings"):
         from pyoci.lifecycle import mappings
 

@@ -43,12 +43,10 @@ def gather(
     situation.pivot = not options.no_pivot
     situation.kcore = os.path.exists("/proc/kcore")
     situation.keyring = not options.no_new_keyring
-    situation.privileged = situation.set_groups = privileges.is_host_root()
+    situation.privileged = privileges.is_host_root()
     situation.superuser = os.geteuid() == 0
-    if not situation.privileged and linux.get("gidMappings"):
-        from pyoci.lifecycle import mappings
-
-        situation.set_groups = not mappings.is_by_hand(linux)
+    situation.nested = situation.superuser and not situation.privileged
+    situation.set_groups = _may_set_groups(linux, situation)
     situation.preserve = options.preserve_fds
     situation.listening = options.listening
     if config["process"].get("capabilities"):
@@ -58,6 +56,18 @@ def gather(
     _check_labels(config)
     compile_filter(config, settings, situation)
     return situation
+
+
+def _may_set_groups(linux: dict[str, Any], situation: Situation) -> bool:
+    """Whether the container's processes may choose their groups: a user namespace denies it or not, and
+    hands that on to those made in it; who maps nothing but himself has to deny it."""
+    if situation.privileged:
+        return True
+    if situation.superuser:
+        return privileges.may_set_groups()
+    from pyoci.lifecycle import mappings
+
+    return bool(linux.get("gidMappings")) and not mappings.is_by_hand(linux)
 
 
 def _check_labels(config: dict[str, Any]) -> None:

@@ -150,7 +150,9 @@ def _hint(plan: Plan, step: Step, said: str, error: int) -> str:
 
 
 def _in_user_namespace(plan: Plan) -> bool:
-    return any(
+    from pyoci.host.privileges import in_initial_user_namespace
+
+    return not in_initial_user_namespace() or any(
         step.pointer == "/linux/uidMappings"
         or "namespace:user" in step.args
         or (step.op == "user" and step.pointer == "/linux/namespaces")
@@ -395,9 +397,11 @@ def _no_program(plan: Plan, step: Step, report: Report, pid: int) -> Error:
     name: Any = find.args[0] if find.op == "find_program" else step.args[0][0]  # type: ignore[index]
     search: Any = find.args[1] if find.op == "find_program" else ()
     try:
-        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        root = _open_root(plan, pid)
     except OSError:
-        message, hint = f'exec: "{name}": {os.strerror(report.error).lower()}', ""
+        missing = find.op == "find_program" and report.error == ENOENT and "/" not in name
+        words = diagnose.NOT_FOUND if missing else os.strerror(report.error).lower()
+        message, hint = f'exec: "{name}": {words}', ""
     else:
         try:
             message, hint = diagnose.explain(
@@ -420,6 +424,16 @@ def _no_program(plan: Plan, step: Step, report: Report, pid: int) -> Error:
         errno=report.error,
         hint=hint,
     )
+
+
+def _open_root(plan: Plan, pid: int) -> int:
+    """The container's root directory. Who isn't root may not see it through the process, which can't be
+    traced by him; then it is the root filesystem, without what is mounted in it."""
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        return os.open(f"/proc/{pid}/root", flags)
+    except PermissionError:
+        return os.open(_root(plan), flags)
 
 
 def died_silently(plan: Plan, pid: int, container: Container) -> Error:

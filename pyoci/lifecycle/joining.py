@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pyoci.errors import Error
+from pyoci.host import privileges
 from pyoci.plan.kernel import NAMESPACES
 
 # The names of the links in /proc/PID/ns, namespaces(7)
@@ -33,7 +34,7 @@ class Joined:
             self.kinds = _different(pid)
             self.user = bool(self.kinds & NAMESPACES["user"])
             self.maps_root = self.user and _maps_root(pid)
-            self.set_groups = not self.user or _may_set_groups(pid)
+            self.set_groups = privileges.may_set_groups(pid)
             self.inner_pid = _inner_pid(pid)
         except OSError as error:
             self.close()
@@ -60,11 +61,6 @@ def _different(pid: int) -> int:
 def _maps_root(pid: int) -> bool:
     with open(f"/proc/{pid}/uid_map") as lines:
         return any(line.split()[0] == "0" for line in lines)
-
-
-def _may_set_groups(pid: int) -> bool:
-    with open(f"/proc/{pid}/setgroups") as file:
-        return file.read().strip() == "allow"
 
 
 def _inner_pid(pid: int) -> int:

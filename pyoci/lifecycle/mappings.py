@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def write(linux: dict[str, Any], pid: int, privileged: bool, prefix: str = "/linux") -> None:
+def write(linux: dict[str, Any], pid: int, prefix: str = "/linux") -> None:
     """Map the users and groups of the namespace that `pid` is in; it waits meanwhile.
+
+    Root of whatever user namespace may map all the ids there are in it; others themselves alone, and
+    for more there is newuidmap.
 
     prefix  the JSON pointer of the object with uidMappings and gidMappings
     """
     uids, gids = linux.get("uidMappings") or [], linux.get("gidMappings") or []
-    if privileged:
+    if os.geteuid() == 0:
         _put(pid, "uid_map", uids, f"{prefix}/uidMappings")
         _put(pid, "gid_map", gids, f"{prefix}/gidMappings")
         return
@@ -82,8 +85,17 @@ def _text(pid: int, name: str, text: str, pointer: str) -> None:
             + os.strerror(error.errno or 0).lower(),
             pointer=pointer,
             errno=error.errno or 0,
-            hint="ranges may not overlap, and less than 4096 bytes of lines are read",
+            hint=_unmappable(name),
         ) from None
+
+
+def _unmappable(name: str) -> str:
+    with open(f"/proc/self/{name.replace('setgroups', 'gid_map')}") as file:
+        own = [line.split() for line in file]
+    if own == [["0", "0", "4294967295"]]:
+        return "ranges may not overlap, and less than 4096 bytes of lines are read"
+    there = ", ".join(f"{first} to {int(first) + int(count) - 1}" for first, _, count in own)
+    return f"only ids of the user namespace that pyoci is in can be mapped, and these are {there or 'none'}"
 
 
 def _helper(program: str, pid: int, mappings: list[dict[str, Any]], pointer: str) -> None:

@@ -149,7 +149,7 @@ def _make_namespace(idmap: Idmap, warn: Callable[[str], None]) -> int:
         process.receive()
         prefix = idmap.pointer.partition("/options/")[0].removesuffix("/uidMappings")
         lines = {"uidMappings": idmap.uids, "gidMappings": idmap.gids}
-        mappings.write(lines, process.pid, privileges.is_host_root(), prefix)
+        mappings.write(lines, process.pid, prefix)
         return os.open(f"/proc/{process.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         process.destroy()

@@ -34,7 +34,7 @@ _TYPES = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
 
 
 def compile_devices(config: dict[str, Any], situation: Situation, *, bound: bool) -> list[Step]:
-    """Device nodes and links. With `bound`, inside a user namespace, the host's own nodes are bind
+    """Device nodes and links. With `bound`, inside a user namespace, the nodes that are there are bind
     mounted: the kernel lets no one else make a device there (mknod(2), EPERM)."""
     mounts = config.get("mounts") or ()
     entries = (config.get("linux") or {}).get("devices") or ()

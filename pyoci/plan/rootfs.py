@@ -69,7 +69,7 @@ def compile_mounts(
             bundle=bundle,
             cgroups=situation.cgroups,
             cgroup_namespace=namespaces.has("cgroup"),
-            in_user_namespace=in_user_namespace,
+            in_user_namespace=in_user_namespace or situation.nested,
             linux=config.get("linux") or {},
             opened=opened,
             outside=outside,
@@ -81,7 +81,7 @@ def compile_mounts(
             propagation, target = MS_PRIVATE | MS_REC, mount["destination"]
             plan.append(steps.mount_propagation("/linux/rootfsPropagation", target=target, flags=propagation))
     plan += waiting
-    plan += compile_devices(config, situation, bound=in_user_namespace)
+    plan += compile_devices(config, situation, bound=in_user_namespace or situation.nested)
     return plan
 
 

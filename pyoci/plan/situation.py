@@ -53,7 +53,7 @@ class Situation:
 
     __slots__ = (
         "bounding", "cgroups", "container_id", "filter", "filter_flags", "filter_pointer", "gated", "kcore",
-        "keyring", "last_capability", "listening", "pivot", "preserve", "privileged", "set_groups",
+        "keyring", "last_capability", "listening", "nested", "pivot", "preserve", "privileged", "set_groups",
         "superuser", "warnings",
     )  # fmt: skip
 
@@ -67,6 +67,7 @@ class Situation:
         self.listening: Sequence[str] = ()  # LISTEN_FDS and LISTEN_FDNAMES, where sockets are passed
         self.privileged = True  # the runtime is root in the initial user namespace
         self.superuser = True  # the runtime is root in its own, which may be the initial one
+        self.nested = False  # the runtime is root in a user namespace that isn't the initial one
         self.set_groups = True  # setgroups(2) is allowed in the container's user namespace
         self.bounding = (1 << 41) - 1  # capabilities the runtime can hand on
         self.last_capability = 40
