@@ -129,6 +129,19 @@ class List:
                 key = (rule.kind, rule.major, rule.minor)
                 self.exceptions[key] = _letters(self.exceptions.get(key, "") + rule.access)
 
+    @classmethod
+    def read(cls, text: str) -> List:
+        """What devices.list says. Of a cgroup that allows by default it doesn't tell the exceptions."""
+        found = cls([])
+        for line in text.splitlines():
+            kind, numbers, access = line.split()
+            if kind == "a":
+                found.allow = True
+            else:
+                major, minor = (ANY if part == "*" else int(part) for part in numbers.split(":"))
+                found.exceptions[kind, major, minor] = _letters(access)
+        return found
+
     def _narrow(self, rule: Rule) -> None:
         """Takes a rule's access back out of the exceptions that it covers."""
         for (kind, major, minor), access in list(self.exceptions.items()):
@@ -144,7 +157,7 @@ class List:
                     pointer=rule.pointer,
                     hint="list the devices one by one",
                 )
-            left = "".join(letter for letter in access if letter not in common)
+            left = _without(access, rule.access)
             if left:
                 self.exceptions[kind, major, minor] = left
             else:
@@ -157,6 +170,20 @@ class List:
             (then, f"{kind} {number(major)}:{number(minor)} {access}")
             for (kind, major, minor), access in self.exceptions.items()
         ]
+
+    def changes_from(self, now: List) -> list[tuple[str, str]]:
+        """(file, value) to write where both deny by default: what comes in, then what goes. So what both
+        allow is allowed throughout, and nothing else ever is."""
+        return [
+            (file, f"{kind} {number(major)}:{number(minor)} {access}")
+            for file, more, less in (("devices.allow", self, now), ("devices.deny", now, self))
+            for (kind, major, minor), letters in more.exceptions.items()
+            if (access := _without(letters, less.exceptions.get((kind, major, minor), "")))
+        ]
+
+
+def _without(letters: str, others: str) -> str:
+    return "".join(letter for letter in letters if letter not in others)
 
 
 def _meet(one: int, other: int) -> bool:

@@ -70,11 +70,9 @@ def own_processes(directory: str) -> list[int]:
     try:
         return [int(word) for word in procfs.read(f"{directory}/cgroup.procs").split()]
     except OSError as error:
-        # A threaded cgroup's processes are listed by the domain above it.
-        if error.errno == EOPNOTSUPP or isinstance(error, FileNotFoundError):
-            return []
-        # ENODEV: removed while it was read.
-        if not exists(directory):
+        # A threaded cgroup's processes are listed by the domain above it. ENODEV: removed while it was read,
+        # though its directory may be there for a moment longer.
+        if error.errno in (EOPNOTSUPP, ENODEV) or not exists(directory):
             return []
         raise failure(error, f"reading {directory}/cgroup.procs") from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EINVAL, ENOENT
+from errno import EBUSY, EINVAL, ENOENT
 
 from pyoci.cgroup import UNIFIED, devices, files, resources
 from pyoci.errors import Error
@@ -71,7 +71,7 @@ def make_writes(writes: list[Write], paths: dict[str, str]) -> None:
     while writes:
         refused: list[tuple[Write, Error]] = []
         for write in writes:
-            error = _put(write, paths)
+            error = put(write, paths)
             if error:
                 refused.append((write, error))
         if len(refused) == len(writes):
@@ -79,44 +79,12 @@ def make_writes(writes: list[Write], paths: dict[str, str]) -> None:
         writes = [write for write, _ in refused]
 
 
-def _given_above(directory: str, file: str) -> str:
-    """For a cpuset, the CPUs or memory nodes that there are to choose from; "" for other files."""
-    if not file.startswith("cpuset."):
-        return ""
-    above = directory.rpartition("/")[0]
-    for name in (f"{file}.effective", file):  # cgroup2's; v1's
-        try:
-            return f"the cgroup above has {files.read(f'{above}/{name}') or 'none'}"
-        except OSError:
-            continue
-    return ""
-
-
-def _put(write: Write, paths: dict[str, str]) -> Error | None:
-    """Makes one write; the Error of an EINVAL is returned, others are raised."""
+def place(write: Write, paths: dict[str, str]) -> tuple[str, str, str] | None:
+    """Where a write goes: directory, file and value; None where nothing has to be written."""
     directory = paths.get(write.controller) or paths[UNIFIED]
     for file, value in write.choices:
-        path = f"{directory}/{file}"
-        try:
-            if write.usage and int(files.read(f"{directory}/{write.usage}")) > int(value):
-                raise Error(
-                    f"{value} is below what is in use now ({write.usage} in {directory})",
-                    code="busy",
-                    pointer=write.pointer,
-                )
-            files.write(path, value)
-            if write.confirm and int(files.read(path)) > int(value):
-                raise Error(f"this kernel ignores {file}", code="not-supported", pointer=write.pointer)
-            return None
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            message = f"the kernel refused {value!r} for {file} in {directory}"
-            refusal = files.failure(error, message, write.pointer)
-            refusal.hint = _given_above(directory, file)
-            if error.errno == EINVAL:
-                return refusal
-            raise refusal from None
+        if files.exists(f"{directory}/{file}"):
+            return directory, file, value
     if write.optional:
         return None
     names = " or ".join(file for file, _ in write.choices)
@@ -127,3 +95,59 @@ def _put(write: Write, paths: dict[str, str]) -> Error | None:
         pointer=write.pointer,
         errno=ENOENT,
     )
+
+
+def put(write: Write, paths: dict[str, str]) -> Error | None:
+    """Makes one write; the Error of an EINVAL is returned, others are raised."""
+    directory = paths.get(write.controller) or paths[UNIFIED]
+    for file, value in write.choices:
+        path = f"{directory}/{file}"
+        try:
+            if write.usage:
+                _check_usage(write, directory, int(value))
+            files.write(path, value)
+            if write.confirm and int(files.read(path)) > int(value):
+                raise Error(f"this kernel ignores {file}", code="not-supported", pointer=write.pointer)
+            return None
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            message = f"the kernel refused {value!r} for {file} in {directory}"
+            refusal = files.failure(error, message, write.pointer)
+            refusal.hint = _hint(directory, file, error.errno or 0)
+            if error.errno == EINVAL:
+                return refusal
+            raise refusal from None
+    place(write, paths)  # says what is missing
+    return None
+
+
+def _check_usage(write: Write, directory: str, most: int) -> None:
+    used = int(files.read(f"{directory}/{write.usage}"))
+    if used > most:
+        raise Error(
+            f"{most} is below the {used} bytes in use now ({write.usage} in {directory})",
+            code="busy",
+            pointer=write.pointer,
+        )
+
+
+def _hint(directory: str, file: str, number: int) -> str:
+    """What about a refusal the kernel's own word doesn't tell; "" for nothing."""
+    if number == EBUSY and file.endswith("limit_in_bytes"):
+        stem = f"{directory}/{file.removesuffix('limit_in_bytes')}"
+        try:
+            used, most = files.read(f"{stem}usage_in_bytes"), files.read(f"{stem}max_usage_in_bytes")
+        except OSError:
+            return ""
+        return f"{used} bytes are in use, of which too few can be freed; the most there were is {most}"
+    if not file.startswith("cpuset."):
+        return ""
+    # What there is to choose from: cgroup2's file, or v1's.
+    above = directory.rpartition("/")[0]
+    for name in (f"{file}.effective", file):
+        try:
+            return f"the cgroup above has {files.read(f'{above}/{name}') or 'none'}"
+        except OSError:
+            continue
+    return ""

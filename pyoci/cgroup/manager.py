@@ -13,7 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.cgroup.journal import Journal
     from pyoci.cgroup.layout import Layout
+    from pyoci.cgroup.resources import Write
 
     Group = v1.Group | v2.Group
 
@@ -169,16 +171,48 @@ class Manager:
         limits.apply(self, wanted, pointer)
         limits.restrict_devices(self, wanted.get("devices"), pointer)
 
-    def update(self, wanted: dict[str, Any], pointer: str = "/linux/resources") -> None:
-        """Applies the resources that are given and leaves the others as they are.
+    def update(
+        self,
+        wanted: dict[str, Any],
+        pointer: str = "/linux/resources",
+        was: dict[str, Any] | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        """Applies the resources that are given and leaves the others as they are. On Error all is as before.
 
-        A section counts as a whole: swap needs limit beside it, period quota.
+        was      linux.resources as asked for until now
+        journal  has all that was changed afterwards, for whoever has to take it back
         """
-        from pyoci.cgroup import limits
+        from pyoci.cgroup import merging
+        from pyoci.cgroup.journal import Journal
 
-        limits.apply(self, wanted, pointer)
-        if wanted.get("devices"):
-            limits.restrict_devices(self, wanted["devices"], pointer)
+        journal = journal or Journal()
+        was = was or {}
+        wanted = merging.given(wanted)
+        if "memory" in wanted and (was.get("memory") or {}).get("checkBeforeUpdate"):
+            wanted["memory"] = {"checkBeforeUpdate": True, **wanted["memory"]}
+        try:
+            self._update(wanted, pointer, was, journal)
+        except Error as error:
+            error.message += journal.undo()
+            raise
+        except BaseException:
+            journal.undo()
+            raise
+
+    def _update(
+        self, wanted: dict[str, Any], pointer: str, was: dict[str, Any], journal: Journal
+    ) -> list[Write]:
+        """Makes the changes and returns the limits among them as writes."""
+        from pyoci.cgroup import changes, device_changes, limits
+
+        if not self.groups:
+            limits.apply(self, wanted, pointer)  # refuses what is asked for
+            return []
+        made = changes.update(self, wanted, pointer, journal)
+        if wanted.get("devices") and wanted["devices"] != was.get("devices"):
+            device_changes.replace(self, wanted["devices"], was.get("devices"), pointer, journal)
+        return made
 
     # Processes
 
@@ -302,6 +336,9 @@ class Manager:
         """Whether the container is, or is becoming, frozen, be it from a cgroup above."""
         group = self._freezer()
         return group.frozen() if group else False
+
+    def can_freeze(self) -> bool:
+        return self._freezer() is not None
 
     def _freezer_or_error(self) -> Group:
         group = self._freezer()

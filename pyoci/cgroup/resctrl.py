@@ -10,7 +10,7 @@ Only what was made here is removed. Processes are put into the group by hand; th
 from __future__ import annotations
 
 import os
-from errno import ENOENT, ENOSPC
+from errno import ENOENT, ENOSPC, ESRCH
 
 from pyoci.cgroup import files
 from pyoci.errors import Error
@@ -18,7 +18,10 @@ from pyoci.host import mountinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    from pyoci.cgroup.journal import Journal
 
 POINTER = "/linux/intelRdt"
 DEFAULT = "/"  # the closID of the group that everything is in at first
@@ -69,6 +72,38 @@ class Group:
             files.write(f"{self.path}/schemata", text)
         except OSError as error:
             raise _refused(error, self.path, f"writing {text!r} to {self.path}/schemata", pointer) from None
+
+    def change(self, section: dict[str, Any], journal: Journal) -> None:
+        """Write down what a group of the container's own may use from now on."""
+        if not self.ours:
+            raise Error(
+                f"the group {self.path} was there before the container, and others may be in it",
+                code="not-supported",
+                pointer=POINTER,
+                hint=f"write {self.path}/schemata yourself, for all that are in it",
+            )
+        lines = _schema_lines(section)
+        changed = {_resource(line) for line in lines}
+        present = files.read(f"{self.path}/schemata").split("\n")
+        before = [line.strip() for line in present if _resource(line) in changed]
+        where = f"{POINTER}/{'l3CacheSchema' if section.get('l3CacheSchema') else 'memBwSchema'}"
+        journal.note(f"{self.path}/schemata", lambda: self._write_schemata(before, where))
+        self._write_schemata(lines, where)
+
+    def take_over(self, listed: Callable[[], list[int]]) -> None:
+        """Move processes that run already, with all their threads and children, into the group."""
+        moved: set[int] = set()
+        while True:
+            tasks = {task for pid in listed() for task in _threads(pid)} - moved
+            for task in tasks:
+                try:
+                    self.join(task)
+                except Error as error:
+                    if error.errno != ESRCH:  # it has ended meanwhile
+                        raise
+            moved |= tasks
+            if not tasks:
+                return
 
     def join(self, pid: int) -> None:
         """Move a process into the group, and into the monitoring group."""
@@ -205,6 +240,13 @@ def _shares(line: str) -> dict[str, str]:
         domain, _, share = part.partition("=")
         shares[domain.strip().lstrip("0") or "0"] = share.strip().lower().lstrip("0") or "0"
     return shares
+
+
+def _threads(pid: int) -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+    except OSError:
+        return []
 
 
 def _make(directory: str, pointer: str) -> None:

@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from pyoci.cgroup import resctrl
+from pyoci.cgroup.journal import Journal
 from pyoci.errors import Error
+from pyoci.lifecycle import update
 
 SCHEMATA = "    L3:0=7ff;1=7ff\n    MB:0=100;1=100\n"
 
@@ -205,3 +207,89 @@ def test_the_mount_is_found_by_its_type() -> None:
     with pytest.raises(Error) as caught:
         resctrl.find_mount(tmpfs)
     assert (caught.value.code, caught.value.pointer) == ("not-supported", "/linux/intelRdt")
+
+
+# ------------------------------------------------------------------ update
+
+
+def test_what_it_may_use_is_changed_and_put_back(mount: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = created({"l3CacheSchema": "L3:0=f"}, mount)
+    (mount / "box/schemata").write_text("    MB:0=70;1=100\n    L3:0=00f;1=7ff\n")
+    writes: list[str] = []
+    monkeypatch.setattr(resctrl.files, "write", lambda path, value: writes.append(value))
+    journal = Journal()
+    group.change({"memBwSchema": "MB:0=20"}, journal)
+    group.change({"l3CacheSchema": "L3:0=3;1=3"}, journal)
+    assert writes == ["MB:0=20\n", "L3:0=3;1=3\n"]
+    assert journal.undo() == f"; put back as it was: {mount}/box/schemata"
+    assert writes[2:] == ["L3:0=00f;1=7ff\n", "MB:0=70;1=100\n"]
+
+
+def test_a_shared_group_is_not_changed_for_one_container(mount: Path) -> None:
+    group = created({"closID": "shared"}, mount)
+    with pytest.raises(Error, match="others may be in it") as caught:
+        group.change({"memBwSchema": "MB:0=20"}, Journal())
+    assert (caught.value.code, caught.value.pointer) == ("not-supported", "/linux/intelRdt")
+    assert (mount / "shared/schemata").read_text() == SCHEMATA
+
+
+def test_a_running_container_comes_into_a_group_with_all_its_threads(
+    mount: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with what it forks while it is moved."""
+    threads = {10: ["10", "11"], 20: ["20"], 30: ["30"]}
+    listings = iter([[10], [10, 20], [10, 20, 30, 40], [10, 20, 30]])
+    listed = resctrl.os.listdir
+
+    def tasks(path: str) -> list[str]:
+        if not path.startswith("/proc/"):
+            return listed(path)
+        pid = int(path.split("/")[2])
+        if pid not in threads:
+            raise FileNotFoundError(path)
+        return threads[pid]
+
+    monkeypatch.setattr(resctrl.os, "listdir", tasks)
+    group = created({"l3CacheSchema": "L3:0=f"}, mount)
+    moved: list[str] = []
+
+    def write(path: str, value: str) -> None:
+        assert path == f"{mount}/box/tasks"
+        moved.append(value)
+        if value == "20":  # it has ended meanwhile
+            raise ProcessLookupError(3, "No such process")
+
+    monkeypatch.setattr(resctrl.files, "write", write)
+    group.take_over(lambda: next(listings))
+    assert sorted(moved) == ["10", "11", "20", "30"]
+
+
+def test_update_gives_a_container_without_a_group_one_and_delete_removes_it(
+    mount: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[Any] = []
+    container = SimpleNamespace(id="box", state={"resctrl": None})
+    container.save = lambda: saved.append(dict(container.state))
+    cgroup = SimpleNamespace(pids=list)
+    monkeypatch.setattr(resctrl, "find_mount", lambda mounts: str(mount))
+    journal = Journal()
+    update._share(cast(Any, container), cast(Any, cgroup), {"l3CacheSchema": "L3:0=f"}, journal)
+    assert (mount / "box/schemata").read_text() == "L3:0=f\n"
+    assert saved[0]["resctrl"]["path"] == f"{mount}/box"
+    update._share(cast(Any, container), cast(Any, cgroup), {"l3CacheSchema": "L3:0=3"}, journal)
+    assert (mount / "box/schemata").read_text() == "L3:0=3\n"
+    resctrl.load(container.state["resctrl"]).destroy()
+    assert not (mount / "box").exists()
+
+
+def test_what_fails_afterwards_takes_the_group_away_again(
+    mount: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = SimpleNamespace(id="box", state={"resctrl": None}, save=lambda: None)
+    monkeypatch.setattr(resctrl, "find_mount", lambda mounts: str(mount))
+    journal = Journal()
+    cgroup = SimpleNamespace(pids=list)
+    update._share(cast(Any, container), cast(Any, cgroup), {"memBwSchema": "MB:0=20"}, journal)
+    assert journal.undo() == f"; put back as it was: the group {mount}/box"
+    assert not (mount / "box").exists()
+    assert container.state["resctrl"] is None

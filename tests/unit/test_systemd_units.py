@@ -106,6 +106,8 @@ def test_limits_on_v1() -> None:
 
 def test_idle_is_a_weight_of_its_own() -> None:
     assert of({"cpu": {"idle": 1}}, 2) == {"CPUWeight": 0}
+    assert of({"cpu": {"idle": 0}}, 2) == {"CPUWeight": 2**64 - 1}, "its default again"
+    assert of({"cpu": {"idle": 0, "shares": 1024}}, 2) == {"CPUWeight": 100}
 
 
 def test_a_unified_value_wins_over_the_section_that_means_the_same() -> None:

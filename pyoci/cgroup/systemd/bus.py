@@ -84,6 +84,14 @@ class Bus:
         (variant,) = self._send(Properties(MANAGER).get(name), name)
         return variant[1]
 
+    def unit_property(self, unit: str, name: str) -> tuple[str, Any]:
+        """(signature, value) of a scope's or slice's property. Refusal where there is none."""
+        (path,) = self.call("GetUnit", "s", unit)
+        kind = unit.rpartition(".")[2].capitalize()
+        address = DBusAddress(path, MANAGER.bus_name, f"{MANAGER.interface.rpartition('.')[0]}.{kind}")
+        (variant,) = self._send(Properties(address).get(name), name)
+        return variant[0], variant[1]
+
     def run_job(self, verb: str, signature: str, *arguments: object) -> None:
         """A method that queues a job for the unit that its first argument names, and the job's end.
 

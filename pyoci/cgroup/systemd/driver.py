@@ -7,7 +7,8 @@ told a limit for; the others are made here, in the same place.
 
 from __future__ import annotations
 
-from pyoci.cgroup import UNIFIED, files, limits, resources, v1, v2
+from pyoci.cgroup import UNIFIED, changes, files, limits, resources, v1, v2
+from pyoci.cgroup.journal import Journal
 from pyoci.cgroup.manager import Manager, move
 from pyoci.cgroup.systemd import properties
 from pyoci.cgroup.systemd.bus import Bus, Refusal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from pyoci.cgroup.layout import Layout
     from pyoci.cgroup.manager import Group
+    from pyoci.cgroup.resources import Write
     from pyoci.cgroup.systemd.bus import Property
 
 _START = "ssa(sv)a(sa(sv))"
@@ -111,31 +113,51 @@ class SystemdManager(Manager):
             ("TasksAccounting", ("b", True)),
         ]
 
-    def _limits(self, wanted: dict[str, Any], pointer: str, devices: bool = True) -> list[Property]:
+    def _limits(self, wanted: dict[str, Any], pointer: str) -> list[Property]:
         writes = resources.translate(wanted, pointer, self._version)
-        found = properties.of_writes(writes)
-        if devices:
-            groups = properties.device_groups(procfs.read("/proc/devices").decode())
-            found += properties.of_devices(wanted.get("devices"), f"{pointer}/devices", groups)
-        return found
+        return [*properties.of_writes(writes), *_devices(wanted.get("devices"), pointer)]
 
     def _version(self, controller: str) -> int:
         """As limits.version(), which asks a cgroup2 group beside v1; here there is none before the unit."""
         known = self.mode == "v2" or controller in self.paths()
         return limits.version(self, controller) if known else 0
 
-    def update(self, wanted: dict[str, Any], pointer: str = "/linux/resources") -> None:
-        asked = self._limits(wanted, pointer, devices=bool(wanted.get("devices")))
+    def _update(
+        self, wanted: dict[str, Any], pointer: str, was: dict[str, Any], journal: Journal
+    ) -> list[Write]:
+        """First in the cgroup, where a refusal is seen; systemd only logs one. Then it is told the unit."""
+        writes = super()._update(wanted, pointer, was, journal)
+        asked = properties.of_writes(writes)
+        if wanted.get("devices"):
+            asked += _devices(wanted["devices"], pointer)
         if asked:
-            bus = Bus(self.user)
-            try:
-                # "runtime": until the unit ends, not in a file that outlives it.
-                bus.call("SetUnitProperties", "sba(sv)", self.unit.name, True, asked)
-            except Refusal as refusal:
-                raise self._refused(refusal, "change") from None
-            finally:
-                bus.close()
-        super().update(wanted, pointer)
+            self._tell(asked, journal)
+            changes.settle(writes, self)
+        return writes
+
+    def _tell(self, asked: list[Property], journal: Journal) -> None:
+        """Changes the unit's properties, and returns once systemd has acted on them."""
+        names = dict.fromkeys(name for name, _ in asked)
+        bus = Bus(self.user)
+        try:
+            before = [(name, bus.unit_property(self.unit.name, name)) for name in names]
+            self._set_properties(bus, asked)
+            journal.note(f"the properties of {self.unit.name}", lambda: self._tell(before, Journal()))
+            for name, (_, value) in asked:
+                journal.debug(f"{self.unit.name}: {name}={value}, before {dict(before)[name][1]}")
+            # Asked again it answers only after it has written to the cgroup what it was told.
+            bus.unit_property(self.unit.name, asked[-1][0])
+        except Refusal as refusal:
+            raise self._refused(refusal, "change") from None
+        finally:
+            bus.close()
+
+    def _set_properties(self, bus: Bus, asked: list[Property]) -> None:
+        """For as long as the unit lives ("runtime"). A list is added to, and an empty one empties it."""
+        lists: list[Property] = [
+            (name, (signature, [])) for name, (signature, value) in asked if signature == "a(ss)" and value
+        ]
+        bus.call("SetUnitProperties", "sba(sv)", self.unit.name, True, [*lists, *asked])
 
     def destroy(self) -> None:
         if not self.ours:
@@ -172,6 +194,11 @@ class SystemdManager(Manager):
             f"systemd refused to {verb} {self.unit.name}: {refusal.text.rstrip('.')}",
             code=code, pointer=pointer, hint=hint,
         )  # fmt: skip
+
+
+def _devices(entries: list[dict[str, Any]] | None, pointer: str) -> list[Property]:
+    groups = properties.device_groups(procfs.read("/proc/devices").decode())
+    return properties.of_devices(entries, f"{pointer}/devices", groups)
 
 
 def new(

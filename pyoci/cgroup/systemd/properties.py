@@ -22,10 +22,10 @@ _QUOTA_STEP = 10_000  # microseconds a second: systemd keeps a quota as percents
 
 
 def of_writes(writes: Iterable[Write]) -> list[Property]:
-    """The properties that say what these writes do; a later one wins."""
+    """The properties that say what these writes do; a later one wins, and a weight over idle's end."""
     found: dict[str, Property] = {}
     quota: dict[str, int] = {}
-    for write in writes:
+    for write in sorted(writes, key=lambda write: write.choices != (("cpu.idle", "0"),)):
         for file, value in write.choices:
             if file in ("cpu.cfs_quota_us", "cpu.cfs_period_us"):
                 quota[file] = int(value)
@@ -67,7 +67,7 @@ def _bandwidth(quota: int, period: int) -> list[Property]:
 
 
 def _idle(value: str) -> list[Property]:
-    return [("CPUWeight", ("t", 0))] if value == "1" else []
+    return [("CPUWeight", ("t", 0 if value == "1" else INFINITY))]
 
 
 def _io_weight(value: str) -> list[Property]:
