@@ -20,6 +20,7 @@ EXAMPLES = {
     "mounts": "pyoci mounts add web more-mounts.json",
     "ps": "pyoci ps web -o pid,args",
     "run": "pyoci run --bundle /srv/web web",
+    "update": "pyoci update --memory 512M --cpu-quota 50000 web",
     "explain": "pyoci explain --bundle /srv/web",
 }
 

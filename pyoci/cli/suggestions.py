@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyoci.cli.commands import Flag
 
 _LATER = "this version doesn't have it yet"
-_OTHER_RUNTIMES = ("checkpoint", "events", "restore", "update", "mounts")
+_OTHER_RUNTIMES = ("checkpoint", "events", "restore", "mounts")
 
 
 def unknown_flag(word: str, known: list[Flag], command: str) -> Error:

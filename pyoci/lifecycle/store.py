@@ -1,7 +1,8 @@
 """The state directory: one directory a container, its state file, and its lock.
 
     ROOT/ID/state.json   what pyoci knows; replaced as a whole, so that readers need no lock
-    ROOT/ID/config.json  the configuration as it was at create: later edits have no effect
+    ROOT/ID/config.json  the configuration as it was at create, with what update has changed: later edits
+                         of the bundle's have no effect
     ROOT/ID/start        the socket at which a created container waits
 
 The lock is flock(2) on the directory itself: it goes with the process that holds it.
@@ -89,8 +90,15 @@ class Container:
 
     def save(self) -> None:
         """Replace the state file; a reader sees the old one or the new one."""
-        self.write_new("state.json.new", self.encoded())
-        os.rename("state.json.new", "state.json", src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+        self._replace("state.json", self.encoded())
+
+    def save_config(self, config: dict[str, Any]) -> None:
+        """Replace the saved configuration in the same way."""
+        self._replace("config.json", document.dump(config, 0).encode())
+
+    def _replace(self, name: str, data: bytes) -> None:
+        self.write_new(f"{name}.new", data)
+        os.rename(f"{name}.new", name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
     def write_new(self, name: str, data: bytes) -> None:
         """Write a file that nobody reads yet."""

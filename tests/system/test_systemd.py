@@ -130,6 +130,90 @@ def test_device_rules_survive_a_reload(systemd: Runtime, bundle: Bundle) -> None
     systemd.ok("delete", "--force", "one")
 
 
+UPDATE = {
+    "memory": {"limit": 70 << 20, "swap": 75 << 20},
+    "cpu": {"quota": 30000, "shares": 1024, "cpus": "0-1"},
+    "pids": {"limit": 33},
+}
+UPDATED = {
+    **FILES,
+    "memory.max": str(70 << 20),
+    "memory.swap.max": str(5 << 20),
+    "cpu.max": "30000 50000",
+    "cpu.weight": "100",
+    "cpuset.cpus": "0-1",
+    "pids.max": "33",
+}
+
+
+def reload_all() -> None:
+    """systemd writes down what it knows of a cgroup when it reloads, and for a change of the unit."""
+    systemctl("daemon-reload")
+    systemctl("set-property", "--runtime", UNIT, "IOWeight=200")
+
+
+def test_updated_limits_survive_a_reload(systemd: Runtime, bundle: Bundle) -> None:
+    bundle.config["linux"]["resources"] = LIMITS
+    begin(systemd, in_scope(bundle))
+    systemd.ok("update", "-r", "-", "one", input=json.dumps(UPDATE))
+    assert values() == UPDATED
+    reload_all()
+    assert values() == UPDATED
+    # A quota that isn't a whole percent is only rounded by systemd.
+    systemd.ok("update", "--cpu-quota", "30001", "one")
+    assert values()["cpu.max"] == "30001 50000"
+    systemd.ok("update", "--cpu-idle", "1", "one")
+    systemd.ok("update", "--cpu-idle", "0", "one")
+    systemd.ok("update", "--cpu-quota", "-1", "--memory", "-1", "--pids-limit", "-1", "one")
+    reload_all()
+    found = values()
+    assert (GROUP / "cpu.idle").read_text() == "0\n"
+    assert (found["cpu.max"], found["cpu.weight"]) == ("max 50000", "100")
+    assert (found["memory.max"], found["memory.swap.max"], found["pids.max"]) == ("max", "max", "max")
+    systemd.ok("delete", "--force", "one")
+
+
+def test_an_update_that_is_refused_changes_no_property(systemd: Runtime, bundle: Bundle) -> None:
+    bundle.config["linux"]["resources"] = LIMITS
+    begin(systemd, in_scope(bundle))
+    names = ("MemoryMax", "CPUQuotaPerSecUSec", "CPUWeight", "AllowedCPUs", "TasksMax", "DevicePolicy")
+    before = shown(UNIT, *names)
+    nothing = {"throttleReadBpsDevice": [{"major": 511, "minor": 1, "rate": 5}]}
+    done = systemd.call("update", "-r", "-", "one", input=json.dumps({**UPDATE, "blockIO": nothing}))
+    assert done.returncode == 1
+    assert "put back as it was" in done.stderr
+    assert (values(), shown(UNIT, *names)) == (FILES, before)
+    # What fails only after systemd was told: there is no resctrl filesystem here.
+    done = systemd.call(
+        "update", "--pids-limit", "7", "--cpuset-cpus", "1", "--mem-bw-schema", "MB:0=5", "one"
+    )
+    assert done.returncode == 1
+    assert f"put back as it was: the properties of {UNIT}, pids.max (20), cpuset.cpus (0)" in done.stderr
+    reload_all()
+    assert (values(), shown(UNIT, *names)) == (FILES, before)
+    systemd.ok("delete", "--force", "one")
+
+
+def test_updated_device_rules_survive_a_reload(systemd: Runtime, bundle: Bundle) -> None:
+    tun, disk = ({"path": path, **numbers(path)} for path in ("/dev/net/tun", "/dev/vda"))
+    bundle.config["linux"]["devices"] = [tun, disk]
+    deny = {"allow": False, "access": "rwm"}
+    bundle.config["linux"]["resources"] = {"devices": [deny]}
+    begin(systemd, in_scope(bundle))
+    script = "for d in null net/tun vda; do (true < /dev/$d) 2>/dev/null && echo $d; done; true"
+    for device, opened in ((tun, ["null", "net/tun"]), (disk, ["null", "vda"]), (None, ["null"])):
+        rules = [deny]
+        if device:
+            rules.append(
+                {"allow": True, "access": "rw", **{key: device[key] for key in ("type", "major", "minor")}}
+            )
+        systemd.ok("update", "-r", "-", "one", input=json.dumps({"devices": rules}))
+        assert systemd.ok("exec", "one", "sh", "-c", script).split() == opened
+        reload_all()
+        assert systemd.ok("exec", "one", "sh", "-c", script).split() == opened
+    systemd.ok("delete", "--force", "one")
+
+
 def numbers(path: str) -> dict[str, object]:
     found = os.stat(path)
     kind = "b" if stat.S_ISBLK(found.st_mode) else "c"

@@ -45,7 +45,7 @@ def test_every_flag_of_a_command_is_used(name):
     sources = [name, "create"] if name == "run" else [name]
     text = "".join((Path(pyoci.__file__).parent / "cli" / f"{source}.py").read_text() for source in sources)
     for flag in COMMANDS[name][2]:
-        assert f'"{flag[0]}"]' in text
+        assert f'"{flag[0]}"]' in text or f'"{flag[0]}": (' in text  # looked up, or in the command's table
 
 
 @pytest.mark.parametrize("name", COMMANDS)

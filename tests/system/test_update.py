@@ -1,0 +1,509 @@
+"""`pyoci update`: limits changed in a living container, beside runc and crun, and taken back if one fails."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyoci.cgroup import layout, manager
+from pyoci.cgroup.layout import Layout
+from pyoci.cgroup.manager import Manager
+from support.cgroups import eventually, value
+from support.containers import Bundle, Runtime
+
+pytestmark = pytest.mark.layout
+
+MIB = 1 << 20
+HERE = layout.detect()
+ON_V2 = HERE.mode == "v2"
+
+
+class Box:
+    """A container that sleeps, and its cgroups."""
+
+    def __init__(self, runtime: Runtime, bundle: Bundle, group: Manager) -> None:
+        self.runtime = runtime
+        self.bundle = bundle
+        self.group = group
+
+    def update(self, *flags: str, **options: Any) -> None:
+        self.runtime.ok("update", *flags, "box", **options)
+
+    def resources(self, wanted: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        return self.runtime.call("update", "-r", "-", "box", input=json.dumps(wanted))
+
+    def apply(self, wanted: dict[str, Any]) -> None:
+        done = self.resources(wanted)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def refused(self, wanted: dict[str, Any]) -> str:
+        done = self.resources(wanted)
+        assert done.returncode == 1
+        return done.stderr
+
+    def value(self, v1: str, v2: str) -> str:
+        """What is in the file that the container's cgroup has of these two."""
+        file = v2 if ON_V2 else v1
+        return value(self.group, "" if ON_V2 else file.partition(".")[0], file)
+
+    def limits(self) -> dict[str, str]:
+        return {name: self.value(*files) for name, files in FILES.items() if files[ON_V2]}
+
+    def saved(self) -> dict[str, Any]:
+        config = json.loads((self.runtime.root / "box/config.json").read_text())
+        resources: dict[str, Any] = config["linux"].get("resources", {})
+        return resources
+
+    def can(self, script: str) -> bool:
+        return self.runtime.call("exec", "box", "sh", "-c", script).returncode == 0
+
+
+FILES = {
+    "limit": ("memory.limit_in_bytes", "memory.max"),
+    "swap": ("memory.memsw.limit_in_bytes", "memory.swap.max"),
+    "reservation": ("memory.soft_limit_in_bytes", "memory.low"),
+    "shares": ("cpu.shares", "cpu.weight"),
+    "quota": ("cpu.cfs_quota_us", "cpu.max"),
+    "period": ("cpu.cfs_period_us", ""),
+    "burst": ("cpu.cfs_burst_us", "cpu.max.burst"),
+    "idle": ("cpu.idle", "cpu.idle"),
+    "cpus": ("cpuset.cpus", "cpuset.cpus.effective"),
+    "mems": ("cpuset.mems", "cpuset.mems.effective"),
+    "pids": ("pids.max", "pids.max"),
+}
+
+
+@contextlib.contextmanager
+def running(runtime: Runtime, bundle: Bundle, here: Layout, verb: str = "run") -> Iterator[Box]:
+    name = f"/pyoci-test-{os.getpid()}"
+    bundle.config["linux"]["cgroupsPath"] = name
+    saved = str(bundle.args("sleep", "1000").save())
+    runtime.detached(verb, *(["--detach"] if verb == "run" else []), "--bundle", saved, "box")
+    try:
+        yield Box(runtime, bundle, manager.new(here, name, "unused"))
+    finally:
+        runtime.call("delete", "--force", "box")
+
+
+@pytest.fixture
+def box(runtime: Runtime, bundle: Bundle, here: Layout) -> Iterator[Box]:
+    with running(runtime, bundle, here) as made:
+        yield made
+
+
+# ------------------------------------------------------------------ what the flags do
+
+# One after the other in the same container: each changes what it names, and nothing else.
+STEPS = [
+    ["--memory", str(512 * MIB), "--memory-swap", str(1024 * MIB), "--memory-reservation", str(100 * MIB)],
+    ["--memory", str(64 * MIB), "--memory-swap", str(64 * MIB)],
+    ["--memory", str(2048 * MIB), "--memory-swap", "-1"],
+    ["--memory", str(100 * MIB)],
+    ["--cpu-quota", "50000", "--cpu-period", "20000"],
+    ["--cpu-period", "50000"],
+    ["--cpu-quota", "20000"],
+    ["--cpu-quota", "-1"],
+    ["--cpu-share", "512"],
+    ["--cpuset-cpus", "0", "--cpuset-mems", "0"],
+    ["--pids-limit", "77"],
+    ["--pids-limit", "0"],
+    ["--pids-limit", "-1"],
+    ["--memory", "0", "--cpu-share", "0", "--cpu-quota", "0"],
+]
+RUNC_SHARES = ["--cpu-share", "512"]  # on v2 by another formula since runc 1.3
+ZEROS = STEPS[-1]
+# Steps that Debian's versions can't do, or do otherwise, by the kind of cgroups.
+OTHERS = {
+    ("runc", "v1"): [],
+    ("runc", "v2"): [RUNC_SHARES],
+    # crun 1.8.1 takes -1 for a large number and 0 for a value, and forgets a quota beside a new period.
+    ("crun", "v1"): [["--cpu-quota", "-1"], ["--pids-limit", "-1"], ZEROS],
+    ("crun", "v2"): [RUNC_SHARES, ["--cpu-period", "50000"]],
+}
+
+
+@pytest.mark.parametrize("other", ["runc", "crun"])
+def test_flags_do_what_runcs_and_cruns_do(
+    tmp_path: Path, runtime: Runtime, bundle: Bundle, other: str
+) -> None:
+    program = shutil.which(other)
+    if not program:
+        pytest.skip(f"{other} isn't installed")
+    steps = [flags for flags in STEPS if flags not in OTHERS[other, "v2" if ON_V2 else "v1"]]
+    bundle.config["ociVersion"] = "1.0.2"  # the latest that Debian's crun knows
+    seen = []
+    for candidate in (runtime, Runtime(tmp_path / "other", program)):
+        with running(candidate, bundle, HERE) as made:
+            found = []
+            for flags in steps:
+                made.update(*flags)
+                found.append((flags, made.limits()))
+            seen.append(found)
+    for ours, theirs in zip(*seen, strict=True):
+        assert ours == theirs
+
+
+def test_flags(box: Box) -> None:
+    """Also those that neither runc's nor crun's versions in Debian have."""
+    box.update("--memory=32m", "--memory-swap", "1.5g", "--memory-reservation", "16 MiB")
+    box.update("--cpu-quota=40000", "--cpu-period=80000", "--cpu-burst=30000", "--cpu-share=1024")
+    box.update("--cpuset-cpus", "0", "--cpuset-mems", "0", "--pids-limit", "50")
+    expected = {
+        "limit": str(32 * MIB),
+        "swap": str((1536 - 32 if ON_V2 else 1536) * MIB),
+        "reservation": str(16 * MIB),
+        "shares": "100" if ON_V2 else "1024",
+        "quota": "40000 80000" if ON_V2 else "40000",
+        "burst": "30000",
+        "idle": "0",
+        "cpus": "0",
+        "mems": "0",
+        "pids": "50",
+    } | ({} if ON_V2 else {"period": "80000"})
+    assert box.limits() == expected
+    box.update("--cpu-quota", "9000", "--cpu-burst", "9000", "--cpu-period", "100000")
+    box.update("--cpu-idle", "1")
+    assert box.value("cpu.idle", "cpu.idle") == "1"
+    box.update("--cpu-idle", "0", "--cpu-share", "2048")
+    assert box.limits()["shares"] == ("174" if ON_V2 else "2048")
+    assert box.limits()["burst"] == "9000"
+    box.update("--memory", "-1")
+    limits = box.limits()
+    for name in ("limit", "swap"):
+        assert limits[name] == ("max" if ON_V2 else "9223372036854771712")
+    box.update()
+    assert box.limits() == limits
+
+
+@pytest.mark.skipif("cpu" not in HERE.v1, reason="there is no v1 hierarchy of cpu here")
+def test_realtime_on_v1(box: Box) -> None:
+    if not os.path.exists(f"{box.group.paths()['cpu']}/cpu.rt_runtime_us"):
+        pytest.skip("this kernel has no realtime groups")
+    before = value(box.group, "cpu", "cpu.rt_period_us")
+    box.update("--cpu-rt-period", "500000")
+    assert value(box.group, "cpu", "cpu.rt_period_us") == "500000"
+    done = box.runtime.call("update", "--cpu-rt-runtime", "600000", "box")
+    assert done.returncode == 1
+    assert "--cpu-rt-runtime: 600000 is above 500000, the realtimePeriod in force" in done.stderr
+    box.update("--cpu-rt-period", before)
+
+
+@pytest.mark.skipif(not ON_V2, reason="cgroups aren't v2 alone here")
+def test_realtime_on_v2_is_refused(box: Box) -> None:
+    done = box.runtime.call("update", "--cpu-rt-runtime", "5000", "box")
+    assert done.returncode == 1
+    assert "--cpu-rt-runtime: cgroup v2 has no limit of realtime tasks" in done.stderr
+
+
+def test_block_weight(box: Box) -> None:
+    files = ("io.bfq.weight", "io.weight") if ON_V2 else ("blkio.weight", "blkio.bfq.weight")
+    directory = box.group.paths()["" if ON_V2 else "blkio"]
+    file = next((file for file in files if os.path.exists(f"{directory}/{file}")), None)
+    if file is None:
+        done = box.runtime.call("update", "--blkio-weight", "300", "box")
+        assert done.returncode == 1
+        assert f"--blkio-weight: this kernel has no {files[0]} or {files[1]}" in done.stderr
+        return
+    box.update("--blkio-weight", "300")
+    shown = {"io.weight": "default 2930", "io.bfq.weight": "default 300"}.get(file, "300")
+    assert value(box.group, "" if ON_V2 else "blkio", file).split("\n")[0] == shown
+
+
+def test_kernel_memory_is_ignored_with_a_warning(box: Box) -> None:
+    before = box.limits()
+    done = box.runtime.call("update", "--kernel-memory", "5M", "--kernel-memory-tcp", "5M", "box")
+    assert done.returncode == 0
+    assert "--kernel-memory is ignored" in done.stderr
+    assert "--kernel-memory-tcp is ignored" in done.stderr
+    assert box.limits() == before
+
+
+# ------------------------------------------------------------------ documents
+
+
+def test_a_file_and_what_isnt_given_stays(box: Box, tmp_path: Path) -> None:
+    path = tmp_path / "resources.json"
+    path.write_text(json.dumps({"memory": {"limit": 64 * MIB, "swap": 96 * MIB}, "cpu": {"shares": 1024}}))
+    box.update("--resources", str(path))
+    first = box.limits()
+    assert first["limit"] == str(64 * MIB)
+    assert first["swap"] == str((32 if ON_V2 else 96) * MIB)
+    # As Docker sends it: 0 for each that isn't set.
+    zeros = {
+        "memory": {"limit": 0, "reservation": 0, "swap": 0, "kernel": 0},
+        "cpu": {"shares": 0, "quota": 0, "period": 0, "realtimeRuntime": 0, "cpus": "", "mems": ""},
+        "blockIO": {"weight": 0},
+        "pids": {"limit": 0},
+    }
+    box.apply({**zeros, "cpu": {**zeros["cpu"], "quota": 30000}})
+    assert box.limits() == {**first, "quota": "30000 100000" if ON_V2 else "30000"}
+    assert box.saved()["memory"] == {"limit": 64 * MIB, "swap": 96 * MIB}
+    assert box.saved()["cpu"] == {"shares": 1024, "quota": 30000}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"memory": {"limit": "64M"}}', '/memory/limit: the string "64M" was found'),
+        ('{"memory": {"limit": 9, "swap": 5}}', "/memory/swap: 5 was found; at least 9"),
+        ('{"cpu": {"period": 5}}', "/cpu/period: 5 was found; 1000 to 1000000"),
+        ('{"pids": {}}', "/pids/limit"),
+        ("[]", "an object"),
+        ('{"pids": ', "stdin:1:"),
+    ],
+)
+def test_documents_that_are_wrong(box: Box, text: str, says: str) -> None:
+    before = box.limits()
+    done = box.runtime.call("update", "-r", "-", "box", input=text)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert box.limits() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--memory", "64X"], "invalid value '64X' for --memory"),
+        (["--cpu-quota", "-2"], "invalid value '-2' for --cpu-quota"),
+        (["--cpu-quota", "999"], "--cpu-quota: 999 was found; 1000 microseconds or more"),
+        (["--cpu-idle", "2"], "--cpu-idle: 2 was found; 0 or 1 would do"),
+        (["--resources", "/no/such/file"], "can't read the resources /no/such/file"),
+        (["-r", "-", "--memory", "5M"], "--memory and --resources exclude each other"),
+        (["--l3-cache-schema", "L3:0=f"], "resctrl"),
+    ],
+)
+def test_flags_that_are_wrong(box: Box, flags: list[str], says: str) -> None:
+    before = box.limits()
+    done = box.runtime.call("update", *flags, "box")
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert box.limits() == before
+
+
+# ------------------------------------------------------------------ all or nothing
+
+
+def test_what_was_changed_is_put_back_when_something_is_refused(box: Box) -> None:
+    box.apply({"cpu": {"shares": 1024, "quota": 50000}, "memory": {"limit": 64 * MIB, "swap": 96 * MIB}})
+    limits, saved = box.limits(), box.saved()
+    nothing = {"major": 511, "minor": 1, "rate": 5}  # no such disk
+    said = box.refused(
+        {
+            "cpu": {"shares": 512, "quota": 20000, "period": 50000, "cpus": "0"},
+            "memory": {"limit": 128 * MIB, "swap": 128 * MIB, "reservation": MIB},
+            "pids": {"limit": 5},
+            "blockIO": {"throttleReadBpsDevice": [nothing]},
+        }
+    )
+    file = "io.max" if ON_V2 else "blkio.throttle.read_bps_device"
+    assert f"/blockIO/throttleReadBpsDevice/0: the kernel refused '511:1 {'rbps=' if ON_V2 else ''}5'" in said
+    assert f"for {file} in /" in said
+    assert "put back as it was" in said
+    for name in ("shares", "quota", "cpus", "limit", "swap", "reservation", "pids"):
+        assert FILES[name][ON_V2].removesuffix(".effective") in said
+    assert "NOT" not in said
+    assert box.limits() == limits
+    assert box.saved() == saved
+
+
+def test_every_change_is_told_when_debugging(box: Box) -> None:
+    done = box.runtime.call("--debug", "update", "--pids-limit", "40", "box")
+    assert done.returncode == 0
+    assert "/pids.max: '40', before 'max'" in done.stderr
+
+
+# ------------------------------------------------------------------ what processes feel
+
+
+def test_processes_feel_it(box: Box) -> None:
+    pid = box.runtime.state("box")["pid"]
+    box.apply({"cpu": {"cpus": "0"}})
+    assert os.sched_getaffinity(pid) == {0}
+    assert box.can("true | true | true")
+    box.apply({"pids": {"limit": 2}})
+    assert not box.can("true | true | true")
+    box.apply({"pids": {"limit": -1}})
+    assert box.can("true | true | true")
+
+
+def greedy(runtime: Runtime, bundle: Bundle) -> int:
+    """A container whose first process soon holds more than 20 MB; its pid."""
+    script = "x = bytearray(20 << 20); open('/full', 'w'); import time; time.sleep(1000)"
+    for name in ("/usr", "/lib", "/lib64"):
+        bundle.config["mounts"].append({"destination": name, "source": name, "options": ["rbind", "ro"]})
+    python = os.path.realpath(sys.executable)
+    bundle.args(python, "-c", script)
+    runtime.detached("run", "--detach", "--bundle", str(bundle.save()), "box")
+    eventually((bundle.rootfs / "full").exists)
+    pid: int = runtime.state("box")["pid"]
+    return pid
+
+
+@pytest.mark.skipif("memory" not in HERE.v1, reason="there is no v1 hierarchy of memory here")
+def test_a_limit_below_what_is_in_use_is_refused_by_v1(runtime: Runtime, bundle: Bundle) -> None:
+    greedy(runtime, bundle)
+    done = runtime.call("update", "--memory", "4M", "--cpu-share", "512", "box")
+    assert done.returncode == 1
+    assert f"--memory: the kernel refused '{4 * MIB}' for memory.limit_in_bytes in /" in done.stderr
+    assert "device or resource busy; put back as it was: cpu.shares (1024)" in done.stderr
+    assert "bytes are in use, of which too few can be freed" in done.stderr
+    assert runtime.state("box")["status"] == "running"
+    runtime.ok("delete", "--force", "box")
+
+
+@pytest.mark.skipif(not ON_V2, reason="cgroups aren't v2 alone here")
+def test_a_limit_below_what_is_in_use_kills_on_v2_and_is_told(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.config["linux"]["resources"] = {"memory": {"limit": 256 * MIB, "swap": 256 * MIB}}
+    greedy(runtime, bundle)
+    done = runtime.call("update", "-r", "-", "box", input=json.dumps({"memory": {"limit": 4 * MIB}}))
+    assert done.returncode == 0
+    assert "/memory/limit: the new limit is below what was in use" in done.stderr
+    eventually(lambda: runtime.state("box")["status"] == "stopped")
+    runtime.ok("delete", "--force", "box")
+
+
+@pytest.mark.skipif(not ON_V2, reason="cgroups aren't v2 alone here")
+@pytest.mark.parametrize("at_create", [True, False])
+def test_on_v2_a_check_before_keeps_it_from_killing(
+    runtime: Runtime, bundle: Bundle, at_create: bool
+) -> None:
+    checked = {"checkBeforeUpdate": True}
+    bundle.config["linux"]["resources"] = {"memory": checked if at_create else {}}
+    greedy(runtime, bundle)
+    wanted = {"memory": {"limit": 4 * MIB, **({} if at_create else checked)}}
+    done = runtime.call("update", "-r", "-", "box", input=json.dumps(wanted))
+    assert done.returncode == 1
+    assert f"/memory/limit: {4 * MIB} is below the " in done.stderr
+    assert "bytes in use now (memory.current in /" in done.stderr
+    assert runtime.state("box")["status"] == "running"
+    runtime.ok("delete", "--force", "box")
+
+
+# ------------------------------------------------------------------ states
+
+
+def test_a_paused_container_is_changed_and_stays_paused(box: Box) -> None:
+    box.runtime.ok("pause", "box")
+    box.update("--memory", "64M", "--cpu-share", "1024", "--cpuset-cpus", "0", "--pids-limit", "9")
+    assert box.runtime.state("box")["status"] == "paused"
+    assert (box.limits()["limit"], box.limits()["pids"]) == (str(64 * MIB), "9")
+    box.runtime.ok("resume", "box")
+
+
+def test_a_created_container_keeps_it_when_started(runtime: Runtime, bundle: Bundle, here: Layout) -> None:
+    with running(runtime, bundle, here, "create") as made:
+        made.update("--pids-limit", "33")
+        runtime.ok("start", "box")
+        assert made.limits()["pids"] == "33"
+
+
+def test_a_stopped_container_is_refused(box: Box) -> None:
+    box.runtime.ok("kill", "box", "KILL")
+    eventually(lambda: box.runtime.state("box")["status"] == "stopped")
+    done = box.runtime.call("update", "--memory", "64M", "box")
+    assert done.returncode == 1
+    assert "container not running: box is stopped" in done.stderr
+    done = box.runtime.call("update", "--memory", "64M", "nobody")
+    assert done.returncode == 1
+    assert "does not exist" in done.stderr
+
+
+def test_without_cgroups_what_is_given_is_refused(runtime: Runtime, bundle: Bundle) -> None:
+    saved = str(bundle.args("sleep", "1000").save())
+    runtime.detached("--cgroup-manager", "disabled", "run", "--detach", "--bundle", saved, "box")
+    runtime.ok("update", "-r", "-", "box", input='{"cpu": {"shares": 0}, "pids": {"limit": 0}}')
+    done = runtime.call("update", "--pids-limit", "5", "box")
+    assert done.returncode == 1
+    assert "cgroups are disabled" in done.stderr
+    runtime.ok("delete", "--force", "box")
+
+
+# ------------------------------------------------------------------ device rules
+
+DENY = {"allow": False, "access": "rwm"}
+KMSG = {"type": "c", "major": 1, "minor": 11}
+OPEN = ": > /dev/kmsg"  # needs no capability, and writes nothing
+ALLOWED = [DENY, {"allow": True, **KMSG, "access": "rw"}]
+ALL_BUT_IT = [{"allow": True}, {"allow": False, **KMSG, "access": "rwm"}]
+
+
+@pytest.fixture
+def with_kmsg(runtime: Runtime, bundle: Bundle, here: Layout) -> Iterator[Box]:
+    bundle.config["linux"]["devices"] = [{"path": "/dev/kmsg", **KMSG}]
+    bundle.config["linux"]["resources"] = {"devices": [DENY]}
+    with running(runtime, bundle, here) as made:
+        yield made
+
+
+def test_device_rules_are_replaced(with_kmsg: Box) -> None:
+    box = with_kmsg
+    assert not box.can(OPEN)
+    for rules, allowed in (
+        (ALLOWED, True),
+        ([DENY], False),
+        ([{"allow": True}], True),
+        (ALL_BUT_IT, False),
+        ([*ALL_BUT_IT, {"allow": False, "type": "c", "major": 1, "minor": 1, "access": "r"}], False),
+        ([*ALL_BUT_IT, {"allow": True, **KMSG, "access": "w"}], True),
+        ([DENY], False),
+    ):
+        box.apply({"devices": rules})
+        assert box.can(OPEN) is allowed, rules
+        assert box.can(": > /dev/null"), rules
+        assert box.runtime.state("box")["status"] == "running"
+    assert box.saved()["devices"] == [DENY]
+
+
+def test_device_rules_go_with_the_rest(with_kmsg: Box) -> None:
+    """Both are put back, whichever fails."""
+    box = with_kmsg
+    said = box.refused(
+        {"devices": ALLOWED, "blockIO": {"throttleReadBpsDevice": [{"major": 511, "minor": 1, "rate": 5}]}}
+    )
+    assert "/blockIO/throttleReadBpsDevice/0" in said
+    assert not box.can(OPEN)
+    before = box.limits()
+    if not ON_V2:  # what v1's lists can't say
+        one = {"allow": False, **KMSG, "access": "w"}
+        said = box.refused(
+            {"devices": [DENY, {"allow": True, "type": "c", "major": 1}, one], "pids": {"limit": 7}}
+        )
+        assert "/devices/2: cgroup v1 can't deny" in said
+        assert "put back as it was: pids.max (max)" in said
+        assert box.limits() == before
+    assert not box.can(OPEN)
+
+
+def test_nothing_is_allowed_while_rules_are_replaced(with_kmsg: Box) -> None:
+    """A process tries all the time, with both the old and the new rules against it."""
+    box = with_kmsg
+    tries = f"({OPEN}) 2>/dev/null && touch /opened; (: > /dev/null) || touch /denied; touch /tried"
+    box.runtime.detached("exec", "--detach", "box", "sh", "-c", f"while :; do {tries}; done")
+    tried = box.bundle.rootfs / "tried"
+    for _ in range(5):
+        for rules in (ALL_BUT_IT, [DENY]):
+            box.apply({"devices": rules})
+            tried.unlink(missing_ok=True)
+            eventually(tried.exists)
+    found = os.listdir(box.bundle.rootfs)
+    assert "opened" not in found
+    assert "denied" not in found
+
+
+def test_a_paused_containers_device_rules(with_kmsg: Box) -> None:
+    box = with_kmsg
+    box.runtime.ok("pause", "box")
+    box.apply({"devices": ALL_BUT_IT})
+    assert box.runtime.state("box")["status"] == "paused"
+    box.runtime.ok("resume", "box")
+    assert not box.can(OPEN)
+    assert box.can(": > /dev/null")
