@@ -148,6 +148,30 @@ def test_limits_and_security_options(podman: Podman) -> None:
     assert done.stdout.endswith("pod\n1000\n")
 
 
+def test_update(podman: Podman) -> None:
+    """Which hands the runtime a file. What isn't given stays, and a refusal changes nothing."""
+    done = podman.run(
+        "--detach", "--name", "web", "--memory", "64m", "--pids-limit", "50", "box", "sleep", "1000"
+    )
+    assert done.returncode == 0, done.stderr
+    files = (
+        "memory/memory.limit_in_bytes",
+        "cpu/cpu.shares",
+        "cpu/cpu.cfs_quota_us",
+        "cpuset/cpuset.cpus",
+        "pids/pids.max",
+    )
+    show = ["exec", "web", "/bin/sh", "-c", "cd /sys/fs/cgroup; cat " + " ".join(files)]
+    podman.ok(
+        "update", "--memory", "128m", "--cpu-shares", "512", "--cpus", "0.5", "--cpuset-cpus", "0", "web"
+    )
+    limits = podman.ok(*show)
+    assert limits.split() == [str(128 << 20), "512", "50000", "0", "50"]
+    assert podman.call("update", "--cpu-shares", "700", "--cpuset-cpus", "4096", "web").returncode != 0
+    assert podman.ok(*show) == limits
+    podman.ok("rm", "--force", "--time", "0", "web")
+
+
 def test_a_tmpfs_and_a_read_only_root(podman: Podman, bundle: Bundle) -> None:
     """Both of which podman asks to begin with what they cover, by tmpcopyup."""
     done = podman.run("--rm", "--tmpfs", "/etc", "box", "/bin/sh", "-c", "cat /etc/passwd; touch /etc/new")
