@@ -42,6 +42,29 @@ def read(path: str) -> str:
         raise
 
 
+def read_or_nothing(path: str) -> str:
+    """A file's text, "" where it doesn't exist or the kernel doesn't fill it (as without PSI)."""
+    try:
+        return read(path)
+    except OSError as error:
+        if error.errno in (ENOENT, EOPNOTSUPP):
+            return ""
+        raise failure(error, f"reading {path}") from None
+
+
+def huge_page_sizes() -> list[str]:
+    """The sizes of huge pages that this machine has, as the names of hugetlb's files have them: 2MB."""
+    try:
+        names = os.listdir("/sys/kernel/mm/hugepages")
+    except FileNotFoundError:
+        return []
+    sizes = sorted(int(name.removeprefix("hugepages-").removesuffix("kB")) for name in names)
+    return [
+        f"{size >> 20}GB" if size >= 1 << 20 else f"{size >> 10}MB" if size >= 1 << 10 else f"{size}KB"
+        for size in sizes
+    ]
+
+
 def exists(path: str) -> bool:
     return os.access(path, os.F_OK)
 

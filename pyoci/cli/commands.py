@@ -51,6 +51,14 @@ COMMANDS: dict[str, tuple[str, str, tuple[Flag, ...]]] = {
         "<container-id>",
         (("force", "f", SWITCH, "", "", "kill it first if it runs; a missing container is no error"),),
     ),
+    "events": (
+        "print what a container uses, every so often, and when its memory runs out, as JSON",
+        "<container-id>",
+        (
+            ("interval", "", TEXT, "DURATION", "5s", "how long to wait between two reports, as 5s or 1m30s"),
+            ("stats", "", SWITCH, "", "", "print what it uses now, and end"),
+        ),
+    ),
     "exec": (
         "execute a further program in a running container",
         "<container-id> [command] [argument]...",
