@@ -447,10 +447,14 @@ def died_silently(plan: Plan, pid: int, container: Container) -> Error:
     how = f"was killed by signal {signal}" if signal else "ended"
     message = f"the process {how} before its program ran"
     resources = (container.config().get("linux") or {}).get("resources") or {}
-    if signal == 9 and _out_of_memory(manager.load(container.state["cgroup"])):
+    cgroup = manager.load(container.state["cgroup"])
+    if signal == 9 and _out_of_memory(cgroup):
         limit = (resources.get("memory") or {}).get("limit")
+        peak = _peak(cgroup)
+        figures = [f"a limit of {limit} bytes"] if limit else []
+        figures += [f"a peak of {peak} bytes"] if peak else []
         return Error(
-            f"{message}: its memory was used up" + (f", a limit of {limit} bytes" if limit else ""),
+            ", ".join([f"{message}: its memory was used up", *figures]),
             pointer="/linux/resources/memory/limit" if limit else "/linux/cgroupsPath",
             hint="1 MiB is enough to start in, beside what the program needs",
         )
@@ -486,3 +490,16 @@ def _out_of_memory(cgroup: Manager) -> bool:
         if counts.get("oom_kill", "0") != "0":
             return True
     return False
+
+
+def _peak(cgroup: Manager) -> int:
+    """The most memory these cgroups have ever had in use, in bytes; 0 where the kernel doesn't say (v2 before
+    Linux 5.19)."""
+    paths = cgroup.paths()
+    for name, file in (("memory", "memory.max_usage_in_bytes"), ("", "memory.peak")):
+        try:
+            with open(f"{paths[name]}/{file}") as value:
+                return int(value.read())
+        except (KeyError, OSError):
+            continue
+    return 0

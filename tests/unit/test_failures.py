@@ -159,6 +159,7 @@ def dead(number: int) -> int:
 def container(tmp_path: Any, killed: int, limit: int = 0) -> Any:
     """A stand-in with a memory cgroup in which the kernel has killed so many processes."""
     (tmp_path / "memory.oom_control").write_text(f"oom_kill_disable 0\nunder_oom 0\noom_kill {killed}\n")
+    (tmp_path / "memory.max_usage_in_bytes").write_text("3072\n")
     memory = {"driver": "cgroupfs", "mode": "v1", "groups": [
         {"controllers": ["memory"], "mount": str(tmp_path.parent), "path": str(tmp_path)}]}  # fmt: skip
     config = {"linux": {"resources": {"memory": {"limit": limit}}}}
@@ -171,9 +172,16 @@ FILTER = steps.seccomp("/linux/seccomp", filter=b"", flags=0)
 @pytest.mark.parametrize(
     ("number", "killed", "limit", "plan", "pointer", "words"),
     [
-        (9, 1, 4096, plan_of(), "/linux/resources/memory/limit", "a limit of 4096 bytes"),
+        (
+            9,
+            1,
+            4096,
+            plan_of(),
+            "/linux/resources/memory/limit",
+            "a limit of 4096 bytes, a peak of 3072 bytes",
+        ),
         (9, 1, 4096, plan_of(FILTER), "/linux/resources/memory/limit", "a limit of 4096 bytes"),
-        (9, 1, 0, plan_of(), "/linux/cgroupsPath", "its memory was used up"),
+        (9, 1, 0, plan_of(), "/linux/cgroupsPath", "its memory was used up, a peak of 3072 bytes"),
         (9, 0, 4096, plan_of(), "/process", "was killed by signal 9"),
         (31, 0, 0, plan_of(FILTER), "/linux/seccomp", "was killed by signal 31"),
         (31, 1, 4096, plan_of(FILTER), "/linux/seccomp", "the seccomp filter"),
