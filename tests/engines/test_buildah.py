@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
-import select
 import shutil
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.buildah import LIMITS, Buildah
-from support.containers import SECONDS, reap_orphans
+from support.screen import Screen
 
 pytestmark = pytest.mark.skipif(not shutil.which("buildah"), reason="buildah isn't installed")
 
@@ -61,27 +57,14 @@ def test_why_a_program_cannot_run(buildah: Buildah, working: str, program: str, 
 
 
 def test_a_terminal(buildah: Buildah, working: str) -> None:
-    master, slave = pty.openpty()
     words = buildah.run_words(
         "--terminal", working, "sh", "-c", "[ -t 0 ] && stat -c %F /dev/console; exit 3"
     )
-    process = subprocess.Popen(
-        ["buildah", *words], env=buildah.environment, stdin=slave, stdout=slave, stderr=subprocess.PIPE
-    )
-    os.close(slave)
-    seen = b""
-    deadline = time.monotonic() + SECONDS
-    while process.poll() is None or select.select([master], [], [], 0.2)[0]:
-        assert time.monotonic() < deadline
-        reap_orphans({process.pid})
-        if select.select([master], [], [], 0.1)[0]:
-            try:
-                seen += os.read(master, 4096)
-            except OSError:  # nobody has it open any longer
-                break
-    process.communicate(timeout=SECONDS)
-    os.close(master)
-    assert (process.returncode, seen) == (3, b"character special file\r\n")
+    screen = Screen(["buildah", *words], environment=buildah.environment)
+    status = screen.finish()
+    screen.close()
+    assert status == 3
+    assert b"character special file\r\n" in screen.seen
 
 
 def test_who_it_runs_as(buildah: Buildah, working: str) -> None:

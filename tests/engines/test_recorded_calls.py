@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,9 @@ import pytest
 
 from support import engine_calls
 from support.buildah import LIMITS, Buildah
+from support.docker import Docker, missing
 from support.recorder import Call, Recorder
+from support.screen import Screen
 
 
 def named(engine: str, calls: list[Call]) -> list[str]:
@@ -24,6 +25,12 @@ def named(engine: str, calls: list[Call]) -> list[str]:
         if names[-1:] != [name]:
             names.append(name)
     return names
+
+
+def on_a_screen(command: list[str], environment: dict[str, str]) -> None:
+    screen = Screen(command, environment=environment)
+    assert screen.finish() == 0, screen.seen.decode()
+    screen.close()
 
 
 @pytest.fixture
@@ -40,12 +47,7 @@ def test_buildahs(directory: Path, image_tar: Path, runtime_path: str) -> None:
     buildah.make_image(image_tar)
     working = buildah.ok("from", *LIMITS, "busybox")
     assert buildah.run(working, "sh", "-c", "exit 7").returncode == 7
-    terminal = ["script", "--quiet", "--return", "--command"]
-    words = " ".join(["buildah", *buildah.run_words("--terminal", working, "true")])
-    subprocess.run(
-        [*terminal, words, "/dev/null"],
-        env=buildah.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True,
-    )  # fmt: skip
+    on_a_screen(["buildah", *buildah.run_words("--terminal", working, "true")], buildah.environment)
     buildah.clean()
     calls = recorder.calls()
     assert named("buildah", calls) == ["create", "start", "state", "delete"] * 2
@@ -53,3 +55,31 @@ def test_buildahs(directory: Path, image_tar: Path, runtime_path: str) -> None:
     for call in calls:
         assert set(call.environment) >= set(buildah.environment)  # its own, handed on
     assert set(map(int, calls[0].descriptors)) > {0, 1, 2}, "the replay hands on descriptors that don't come"
+
+
+@pytest.mark.skipif(bool(missing()), reason=f"not installed: {missing()}")
+def test_dockers(tmp_path: Path, image_tar: Path, runtime_path: str) -> None:
+    """Those of containerd's shim, and BuildKit's."""
+    recorder = Recorder(tmp_path, runtime_path)
+    docker = Docker(str(recorder.program))
+    try:
+        docker.start()
+        docker.ok("import", str(image_tar), "box")
+        docker.ok("run", "--detach", "--network", "none", "--name", "web", "box", "/bin/sleep", "1000")
+        docker.ok("exec", "web", "true")
+        on_a_screen(docker.command("exec", "--tty", "web", "true"), docker.environment)
+        docker.ok("pause", "web")
+        docker.ok("unpause", "web")
+        docker.ok("top", "web")
+        docker.ok("kill", "--signal", "HUP", "web")
+        docker.ok("rm", "--force", "web")
+        (tmp_path / "Dockerfile").write_text("FROM box\nRUN true\n")
+        docker.ok("build", "--network", "none", str(tmp_path), env={"DOCKER_BUILDKIT": "1"})
+    finally:
+        docker.close()
+    calls = recorder.calls()
+    builds = [call for call in calls if "run" in call.words]
+    assert named("buildkit", builds) == ["run"]
+    names = named("containerd", [call for call in calls if call not in builds])
+    assert {"version", "create", "start", "exec", "pause", "resume", "ps", "kill", "delete"} <= set(names)
+    assert any(call.descriptors.get("3") == "socket" for call in calls), "the replay hands on one that isn't"
