@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from pyoci.cli.commands import COMMANDS
 from support.cgroups import eventually
 from support.containers import PYOCI, SECONDS, Bundle
 from support.engine_replay import Engine, Pipe
@@ -230,8 +229,6 @@ def test_preserved_descriptors(engine: Callable[[str], Engine], tmp_path: Path) 
 @BOTH
 def test_update(service: Engine) -> None:
     """podman's by a file, Docker's on stdin: there 0 is what nobody has set."""
-    if service.program == PYOCI and "update" not in COMMANDS:
-        pytest.skip("this pyoci has no update yet")
     pid = service.pid()
     resources: dict[str, Any] = {"memory": {"limit": 64 << 20, "swap": 128 << 20}}
     if service.name == "containerd":

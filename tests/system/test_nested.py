@@ -182,23 +182,6 @@ class TestInAUserNamespace:
 
         return make(PYOCI, change)
 
-    def test_run(self, unprivileged: Nested) -> None:
-        del unprivileged.bundle.config["linux"]["cgroupsPath"]
-        unprivileged.bundle.shell("cat /proc/self/uid_map; stat -c %u:%F /dev/null; exit 5").save()
-        done = unprivileged.call("run", "--bundle", "/bundle", "inner")
-        assert done.returncode == 5, done.stderr
-        assert done.stdout.split() == ["0", "100000", "65536", "65534:character", "special", "file"]
-
-    def test_a_user_namespace_of_its_own(self, unprivileged: Nested) -> None:
-        linux = unprivileged.bundle.config["linux"]
-        del linux["cgroupsPath"]
-        mapping = [{"containerID": 0, "hostID": 1000, "size": 100}]
-        linux.update(uidMappings=mapping, gidMappings=mapping)
-        linux["namespaces"].append({"type": "user"})
-        unprivileged.bundle.shell("cat /proc/self/uid_map").save()
-        done = unprivileged.call("run", "--bundle", "/bundle", "inner")
-        assert done.stdout.split() == ["0", "1000", "100"], done.stderr
-
     def test_limits(self, unprivileged: Nested) -> None:
         """On v2 its cgroup is its own to divide; v1's are nobody's but the host's root."""
         unprivileged.bundle.config["linux"]["resources"] = {"pids": {"limit": 30}}
