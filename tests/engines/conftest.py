@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from support.containerd import Containerd
 from support.containers import Bundle
 from support.docker import Docker
 from support.leftovers import Before, adopt_orphans
@@ -74,3 +75,17 @@ def docker(_orphans: None, runtime_path: str, image_tar: Path) -> Iterator[Docke
         yield docker
     finally:
         docker.close()
+
+
+@pytest.fixture(scope="module")
+def containerd(_orphans: None, runtime_path: str, image_tar: Path) -> Iterator[Containerd]:
+    """A containerd with an image, shared by the tests of a module."""
+    containerd = Containerd(runtime_path)
+    try:
+        containerd.start()
+        containerd.import_image(image_tar)
+        done = containerd.run("first", command=("true",))  # from now on there are the cgroups that it keeps
+        assert done.returncode == 0, done.stderr
+        yield containerd
+    finally:
+        containerd.close()

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import termios
 import time
+from collections.abc import Collection
 
 from support.containers import SECONDS
 
@@ -23,13 +24,20 @@ class Screen:
         rows: int = 40,
         columns: int = 100,
         environment: dict[str, str] | None = None,
+        descriptors: Collection[int] = (),  # further ones that the command inherits
     ) -> None:
         self.master, slave = pty.openpty()
         self.resize(rows, columns)
         self.before = termios.tcgetattr(slave)
         self.slave = slave
         self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=environment
+            command,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            env=environment,
+            pass_fds=descriptors,
         )
         self.seen = b""
 
