@@ -60,12 +60,13 @@ def test_a_configuration_of_the_callers(containerd: Containerd, tmp_path: Path) 
 def test_why_a_program_cannot_run(containerd: Containerd, program: str, words: str) -> None:
     done = containerd.run("one", command=(program,))
     assert done.returncode == 1
-    assert "OCI runtime create failed: " in done.stderr and program in done.stderr
+    assert "OCI runtime create failed: " in done.stderr
     assert words.lower() in done.stderr.lower().replace("`nothing` ", ""), done.stderr
+    assert program in done.stderr or containerd.tests("crun")  # which doesn't always name it
     with containerd.task("task"):
         done = containerd.call("tasks", "exec", "--exec-id", "e", "task", program)
         assert done.returncode == 1
-        assert "OCI runtime exec failed: " in done.stderr and program in done.stderr
+        assert "OCI runtime exec failed: " in done.stderr and words.lower().split()[-1] in done.stderr.lower()
 
 
 def test_the_runtimes_own_message_reaches_the_client(containerd: Containerd) -> None:
@@ -96,8 +97,10 @@ def test_terminals(containerd: Containerd) -> None:
         for arguments, code in ((run, 5), (execute, 6)):
             screen = Screen(containerd.command(*arguments), descriptors=containerd.mounts.descriptors)
             screen.expect("# ")
-            screen.type("busybox tty; until [ \"$(busybox stty size)\" = '40 100' ]; do sleep 0.05; done\n")
+            screen.type("busybox tty; until [ \"$(busybox stty size)\" = '40 100' ]; do sleep 0.05; done; ")
+            screen.type("echo si''zed\n")
             screen.expect("/dev/pts/0")
+            screen.expect("sized")
             screen.resize(50, 120)
             screen.process.send_signal(signal.SIGWINCH)
             screen.type(
