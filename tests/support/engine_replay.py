@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from support.containers import SECONDS, Bundle, reap_orphans
+from support.containers import SECONDS, Bundle
 from support.engine_calls import PODMANS_VARIABLES, STRAYS, words
 
 NULL = "/dev/null"
@@ -81,7 +81,7 @@ class Engine:
         self.name = name
         self.program = program
         self.bundle = bundle
-        self.own: set[int] = set()  # processes that the engine will wait for
+        self.statuses: dict[int, int] = {}  # of children that ended while another was waited for
         self.id = f"replay-{os.getpid()}"
         directory = bundle.path
         self.values: dict[str, object] = {
@@ -133,7 +133,7 @@ class Engine:
                     actions.append((os.POSIX_SPAWN_DUP2, given, number))
             actions += [(os.POSIX_SPAWN_DUP2, given, number) for number, given in descriptors.items()]
             pid = os.posix_spawn(self.program, command, self._variables(call), file_actions=actions)
-        return ended(pid, self.own)
+        return self.ended(pid)
 
     def ok(self, call: str, **options: Any) -> str:
         """Makes a call that must succeed; what it prints."""
@@ -153,13 +153,26 @@ class Engine:
         return reason(Path(str(log))) if log else complaint
 
     def pid(self, file: object = None) -> int:
-        """The process that the runtime has told in the file; its end is ours to see."""
-        pid = int(Path(str(file or self.values["pid_file"])).read_text())
-        self.own.add(pid)
-        return pid
+        """The process that the runtime has told in the file."""
+        return int(Path(str(file or self.values["pid_file"])).read_text())
 
     def ended(self, pid: int) -> int:
-        return ended(pid, self.own)
+        """The exit status of a child of ours, by now maybe an adopted one; 128 + N if signal N ended it.
+
+        Every child that ends is reaped, as by the real one, and what isn't asked for yet is kept.
+        """
+        deadline = time.monotonic() + SECONDS
+        while pid not in self.statuses:
+            found, status = os.waitpid(-1, os.WNOHANG)
+            if found:
+                code = os.waitstatus_to_exitcode(status)
+                self.statuses[found] = code if code >= 0 else 128 - code
+                continue
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                raise TimeoutError(f"process {pid} doesn't end")
+            time.sleep(0.002)
+        return self.statuses.pop(pid)
 
 
 def reason(log: Path) -> str:
@@ -170,19 +183,3 @@ def reason(log: Path) -> str:
     message = record["msg"]
     assert isinstance(message, str)
     return message
-
-
-def ended(pid: int, own: set[int] | None = None) -> int:
-    """The exit status of a child of ours; 128 + N if signal N ended it. Orphans are reaped meanwhile, but for
-    those of our own."""
-    deadline = time.monotonic() + SECONDS
-    while True:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
-        if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
-            raise TimeoutError(f"process {pid} doesn't end")
-        reap_orphans({pid, *(own or ())})
-        time.sleep(0.002)
