@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.containerd import Containerd
-from support.containers import Bundle
+from support.containers import Bundle, open_to_everyone
 from support.docker import Docker
 from support.leftovers import Before, adopt_orphans
+from support.podman import Podman, unmount_below
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,8 +59,13 @@ def bundle(tmp_path: Path) -> Bundle:
 
 @pytest.fixture(scope="session")
 def image_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root filesystem made from busybox, as a tar archive: there is no registry to pull from."""
+    """A root filesystem made from busybox with all of its applets, as a tar archive: there is no registry."""
     bundle = Bundle(tmp_path_factory.mktemp("image"))
+    for name in ("home", "root", "var"):
+        (bundle.rootfs / name).mkdir()
+    for applet in subprocess.check_output([bundle.rootfs / "bin/busybox", "--list"], text=True).split():
+        if not os.path.lexists(bundle.rootfs / "bin" / applet):
+            (bundle.rootfs / "bin" / applet).symlink_to("busybox")
     archive = bundle.path / "image.tar"
     subprocess.run(["tar", "-C", bundle.rootfs, "-cf", archive, "."], check=True)
     return archive
@@ -89,3 +96,24 @@ def containerd(_orphans: None, runtime_path: str, image_tar: Path) -> Iterator[C
         yield containerd
     finally:
         containerd.close()
+
+
+@pytest.fixture(scope="session")
+def podman_store(image_tar: Path, runtime_path: str) -> Iterator[Podman]:
+    """podman's store with the image "box" in it, which all its tests share."""
+    if not shutil.which("podman"):
+        pytest.skip("podman isn't installed: .ci/install test")
+    # Not below pytest's directory: podman wants its runroot to have at most 50 characters.
+    with tempfile.TemporaryDirectory(prefix="podman-") as name:
+        open_to_everyone(Path(name))  # roots of user namespaces come to their root filesystems
+        podman = Podman(Path(name), runtime_path)
+        podman.ok("import", str(image_tar), "box")
+        yield podman
+        unmount_below(Path(name))
+
+
+@pytest.fixture
+def podman(podman_store: Podman) -> Iterator[Podman]:
+    """podman, whose containers are gone after the test."""
+    yield podman_store
+    podman_store.clean()
