@@ -165,11 +165,15 @@ class Manager:
     # Limits
 
     def set(self, wanted: dict[str, Any], pointer: str = "/linux/resources") -> None:
-        """Applies the resources of a container being created, device rules included."""
+        """Applies the resources of a container being created, device rules included.
+
+        With cgroups disabled, device rules are the one thing let go: engines write them unasked.
+        """
         from pyoci.cgroup import limits
 
         limits.apply(self, wanted, pointer)
-        limits.restrict_devices(self, wanted.get("devices"), pointer)
+        if self.driver != "disabled":
+            limits.restrict_devices(self, wanted.get("devices"), pointer)
 
     def update(
         self,

@@ -24,6 +24,8 @@ FORCE_CGROUP_V1 = "run.oci.systemd.force_cgroup_v1"
 def choose_cgroups(config: dict[str, Any], where: Layout, container_id: str, settings: Settings) -> Manager:
     """The cgroups that the container will have; none where nothing is to be limited and none can be made."""
     linux = config.get("linux") or {}
+    if settings.cgroup_manager == "disabled" and (linux.get("resources") or {}).get("devices"):
+        settings.warn("/linux/resources/devices: has no effect, because cgroups are disabled")
     chosen = manager.new(
         where, linux.get("cgroupsPath"), container_id, settings.cgroup_manager, config.get("annotations")
     )

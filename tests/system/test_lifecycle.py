@@ -212,6 +212,22 @@ def test_a_container_without_cgroups(runtime: Runtime, bundle: Bundle) -> None:
     assert runtime.call("state", "one").returncode == 1
 
 
+def test_device_rules_without_cgroups(runtime: Runtime, bundle: Bundle) -> None:
+    """podman writes some into every container's configuration, whether there are cgroups or not: a warning.
+    What somebody has asked for is refused, and so is any update."""
+    command = ("--cgroup-manager", "disabled", "run", "--bundle", str(bundle.path), "one")
+    resources = bundle.config["linux"].setdefault("resources", {})
+    resources["devices"] = [{"allow": False, "access": "rwm"}]
+    bundle.args("echo", "runs").save()
+    done = runtime.call(*command)
+    assert done.stdout == "runs\n"
+    assert "/linux/resources/devices: has no effect, because cgroups are disabled" in done.stderr
+    resources["memory"] = {"limit": 1 << 30}
+    bundle.save()
+    refused = runtime.call(*command)
+    assert refused.returncode == 1 and "/linux/resources/memory" in refused.stderr
+
+
 def test_kill_by_every_kind_of_name(runtime: Runtime, bundle: Bundle) -> None:
     for name in ("TERM", "SIGTERM", "15", "RTMIN+3", None):
         runtime.create(bundle.shell("exec sleep 60"), "one")

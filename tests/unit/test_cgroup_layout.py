@@ -177,9 +177,12 @@ def test_disabled_does_nothing() -> None:
     nothing.join(1)
     nothing.exec_join(1)
     nothing.kill(9)
-    nothing.set({"devices": [{"allow": True}]})
+    nothing.set({"devices": [{"allow": False}]})
     nothing.destroy()
     assert (nothing.pids(), nothing.paths(), nothing.frozen(), nothing.birth_fd()) == ([], {}, False, -1)
     with pytest.raises(Error) as caught:
         nothing.set({"pids": {"limit": 10}})
     assert caught.value.pointer == "/linux/resources/pids"
+    with pytest.raises(Error) as caught:
+        nothing.update({"devices": [{"allow": False}]})
+    assert caught.value.pointer == "/linux/resources/devices"
