@@ -211,7 +211,9 @@ class Manager:
         from pyoci.cgroup import changes, device_changes, limits
 
         if not self.groups:
-            limits.apply(self, wanted, pointer)  # refuses what is asked for
+            limits.apply(self, wanted, pointer)  # refuses what is asked for, and so does the next
+            if wanted.get("devices") != was.get("devices"):
+                limits.restrict_devices(self, wanted.get("devices"), pointer)
             return []
         made = changes.update(self, wanted, pointer, journal)
         if wanted.get("devices") and wanted["devices"] != was.get("devices"):

@@ -36,6 +36,7 @@ class Screen:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that it hears of our resizing
             env=environment,
             pass_fds=descriptors,
         )
