@@ -205,7 +205,15 @@ def hand_listener(container: store.Container, descriptor: int, pid: int, status:
 
 
 def _kill(pid: int) -> None:
+    """Kill the container's process, and see it end: who asks next finds the container stopped."""
     try:
-        os.kill(pid, 9)
+        pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
+    try:
+        os.kill(pid, 9)
+        channel.wait_readable(pidfd, ENDING_SECONDS)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(pidfd)
