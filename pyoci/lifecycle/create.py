@@ -182,6 +182,11 @@ def prepare(making: Making, container_id: str, gated: bool) -> None:
     where = layout.detect()
     making.cgroup = facts.choose_cgroups(config, where, container_id, settings)
     making.cgroup.mark = f"{settings.root}/{container_id}"
+    memory = (linux.get("resources") or {}).get("memory") or {}
+    if memory.get("disableOOMKiller") and "memory" in where.v1:
+        from pyoci.lifecycle import shortage
+
+        shortage.check(memory)
     if DELEGATE in annotations:
         from pyoci.cgroup import delegation
 

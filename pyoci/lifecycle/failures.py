@@ -18,6 +18,7 @@ from errno import (
     ENODEV,
     ENOENT,
     ENOEXEC,
+    ENOMEM,
     ENOSPC,
     ENOSYS,
     ENOTDIR,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pyoci.cgroup.manager import Manager
     from pyoci.lifecycle.init import Report
     from pyoci.lifecycle.store import Container
     from pyoci.plan.steps import Step
@@ -58,6 +58,11 @@ _CODES = {
 def failed_step(plan: Plan, report: Report, pid: int) -> Error:
     """The Error for a step that failed in process `pid`, which is still there to be looked at."""
     step = plan.steps[report.step]
+    if report.error in (ENOMEM, E2BIG):
+        from pyoci.lifecycle import shortage
+
+        if short := shortage.behind(step, report.error, pid, f"can't {sentence(step, _LONGEST)}"):
+            return short
     if step.op in ("find_program", "execute"):
         return _no_program(plan, step, report, pid)
     said = " ".join(report.text.split())[:_LONGEST_SAID]
@@ -442,22 +447,16 @@ def died_silently(plan: Plan, pid: int, container: Container) -> Error:
     pid  of the ended process, which nobody has reaped; 0: it is gone
     """
     from pyoci.cgroup import manager
+    from pyoci.lifecycle import shortage
 
     signal = _ending_signal(pid)
     how = f"was killed by signal {signal}" if signal else "ended"
     message = f"the process {how} before its program ran"
     resources = (container.config().get("linux") or {}).get("resources") or {}
-    cgroup = manager.load(container.state["cgroup"])
-    if signal == 9 and _out_of_memory(cgroup):
-        limit = (resources.get("memory") or {}).get("limit")
-        peak = _peak(cgroup)
-        figures = [f"a limit of {limit} bytes"] if limit else []
-        figures += [f"a peak of {peak} bytes"] if peak else []
-        return Error(
-            ", ".join([f"{message}: its memory was used up", *figures]),
-            pointer="/linux/resources/memory/limit" if limit else "/linux/cgroupsPath",
-            hint="1 MiB is enough to start in, beside what the program needs",
-        )
+    paths = manager.load(container.state["cgroup"]).paths()
+    if signal == 9 and shortage.has_killed(paths):
+        limit = (resources.get("memory") or {}).get("limit") or 0
+        return shortage.used_up(message, limit, shortage.peak(paths))
     if any(step.op == "seccomp" for step in plan.steps):
         return Error(
             f"{message}: the seccomp filter lets it neither run nor complain",
@@ -476,30 +475,3 @@ def _ending_signal(pid: int) -> int:
     except (OSError, ValueError):
         return 0
     return status & 0x7F
-
-
-def _out_of_memory(cgroup: Manager) -> bool:
-    """Whether the kernel has killed a process of these cgroups for lack of memory."""
-    paths = cgroup.paths()
-    for name, file in (("memory", "memory.oom_control"), ("", "memory.events")):
-        try:
-            with open(f"{paths[name]}/{file}") as lines:
-                counts = dict(line.split() for line in lines)
-        except (KeyError, OSError):
-            continue
-        if counts.get("oom_kill", "0") != "0":
-            return True
-    return False
-
-
-def _peak(cgroup: Manager) -> int:
-    """The most memory these cgroups have ever had in use, in bytes; 0 where the kernel doesn't say (v2 before
-    Linux 5.19)."""
-    paths = cgroup.paths()
-    for name, file in (("memory", "memory.max_usage_in_bytes"), ("", "memory.peak")):
-        try:
-            with open(f"{paths[name]}/{file}") as value:
-                return int(value.read())
-        except (KeyError, OSError):
-            continue
-    return 0

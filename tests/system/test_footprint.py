@@ -116,3 +116,22 @@ def test_too_little_to_start_in_is_told_with_both_figures(runtime: Runtime, box:
     assert found, done.stderr
     assert int(found[1]) <= size
     assert "1 MiB is enough to start in" in done.stderr
+
+
+@pytest.mark.parametrize("size", [64 * KIB, 4 * KIB])
+def test_a_set_up_that_could_only_wait_for_memory(
+    here: Layout, runtime: Runtime, box: Bundle, size: int
+) -> None:
+    """Nobody is killed for it then, and nobody is there to give some back."""
+    if "memory" not in here.v1:
+        pytest.skip("only cgroup v1 can do without the OOM killer")
+    limit(box, size)
+    box.config["linux"]["resources"]["memory"]["disableOOMKiller"] = True
+    done = runtime.call("run", "--bundle", str(box.save()), "box")
+    assert done.returncode == 1
+    assert "/linux/resources/memory/disableOOMKiller: within a limit of" in done.stderr
+    assert "1 MiB is enough to start in" in done.stderr
+    limit(box, MIB)
+    box.config["linux"]["resources"]["memory"]["disableOOMKiller"] = True
+    box.shell("exec echo it runs")
+    assert runtime.ok("run", "--bundle", str(box.save()), "box") == "it runs\n"

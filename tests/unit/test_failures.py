@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pyoci.cgroup import layout
 from pyoci.lifecycle import failures
 from pyoci.lifecycle.init import FAILED, Report
 from pyoci.plan import steps
@@ -202,3 +203,29 @@ def test_a_death_without_a_word(
 def test_a_death_that_left_nothing(tmp_path: Any) -> None:
     error = failures.died_silently(plan_of(), 0, container(tmp_path, 0))
     assert error.message == "the process ended before its program ran"
+
+
+@pytest.mark.parametrize(
+    ("number", "op", "peak", "words"),
+    [
+        (errno.ENOMEM, "mount", 60000, "a limit of 65536 bytes, a peak of 60000 bytes"),
+        (errno.ENOMEM, "mount", 20000, "cannot allocate memory"),
+        (errno.E2BIG, "execute", 60000, "can't execute the program: its memory was used up"),
+        (errno.E2BIG, "execute", 20000, "argument list too long"),
+        (errno.E2BIG, "much", 60000, "argument list too long"),
+    ],
+)
+def test_a_step_for_which_there_was_no_memory(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, number: int, op: str, peak: int, words: str
+) -> None:
+    (tmp_path / "memory.limit_in_bytes").write_text("65536\n")
+    (tmp_path / "memory.max_usage_in_bytes").write_text(f"{peak}\n")
+    group = layout.Hierarchy(["memory"], str(tmp_path), "")
+    monkeypatch.setattr(layout, "parse", lambda mounts, membership: layout.Layout([group]))
+    long = ["/bin/sh", "x" * 70000]
+    step = {
+        "mount": steps.pivot_root("/root/path"),
+        "execute": steps.execute("/process/args", argv=["/bin/sh"], env=["A=b"], home_of=-1, listening=-1),
+        "much": steps.execute("/process/args", argv=long, env=[], home_of=-1, listening=-1),
+    }[op]
+    assert words in str(failures.failed_step(plan_of(step), report(0, number, ""), os.getpid()))
