@@ -40,6 +40,33 @@ def test_limits_of_memory_processes_and_cpu(docker: Docker) -> None:
         assert status(pid_of(docker, container))["Cpus_allowed_list"] == ["0"]
 
 
+def test_update(docker: Docker) -> None:
+    """Docker sends 0 for each limit that nobody names: it stays."""
+
+    def limits(container: str) -> list[str]:
+        return [
+            limit(docker, container, "memory", "memory.limit_in_bytes", "memory.max"),
+            limit(docker, container, "memory", "memory.memsw.limit_in_bytes", "memory.swap.max"),
+            limit(docker, container, "pids", "pids.max", "pids.max"),
+            limit(docker, container, "cpu", "cpu.cfs_quota_us", "cpu.max").split()[0],
+            limit(docker, container, "cpuset", "cpuset.cpus", "cpuset.cpus"),
+        ]
+
+    def memory(container: str, limit: int, together: int) -> list[str]:
+        """In MiB; v2's second file is of swap alone."""
+        alone = "memory" not in membership(pid_of(docker, container))
+        return [str(limit << 20), str((together - limit if alone else together) << 20)]
+
+    flags = ("--memory", "64m", "--memory-swap", "96m", "--pids-limit", "50", "--cpuset-cpus", "0")
+    with docker.service(*flags) as container:
+        before = memory(container, 64, 96)
+        docker.ok("update", "--cpu-period", "100000", "--cpu-quota", "30000", container)
+        assert limits(container) == [*before, "50", "30000", "0"]
+        docker.ok("update", "--memory", "80m", "--memory-swap", "112m", "--pids-limit", "60", container)
+        assert limits(container) == [*memory(container, 80, 112), "60", "30000", "0"]
+        assert docker.inspect(container, "{{.State.Status}}") == "running"
+
+
 def test_too_much_memory_is_the_programs_end(docker: Docker) -> None:
     flags = ("--memory", "32m", "--memory-swap", "32m")
     eater = ("/bin/busybox", "dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1")

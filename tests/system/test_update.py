@@ -17,12 +17,13 @@ import pytest
 from pyoci.cgroup import layout, manager
 from pyoci.cgroup.layout import Layout
 from pyoci.cgroup.manager import Manager
-from support.cgroups import eventually, value
+from support.cgroups import eventually, in_mode, layouts, value
 from support.containers import Bundle, Runtime
 
 pytestmark = pytest.mark.layout
 
 MIB = 1 << 20
+NO_DISK = {"major": 511, "minor": 1}
 HERE = layout.detect()
 ON_V2 = HERE.mode == "v2"
 
@@ -125,9 +126,12 @@ ZEROS = STEPS[-1]
 OTHERS = {
     ("runc", "v1"): [],
     ("runc", "v2"): [RUNC_SHARES],
-    # crun 1.8.1 takes -1 for a large number and 0 for a value, and forgets a quota beside a new period.
+    # crun 1.8.1 takes -1 for a large number and 0 for a value; of quota and period it forgets the other.
     ("crun", "v1"): [["--cpu-quota", "-1"], ["--pids-limit", "-1"], ZEROS],
-    ("crun", "v2"): [RUNC_SHARES, ["--cpu-period", "50000"]],
+    ("crun", "v2"): [
+        *(RUNC_SHARES, ["--cpu-period", "50000"], ["--cpu-quota", "20000"], ["--cpu-quota", "-1"]),
+        *(["--pids-limit", "-1"], ZEROS),
+    ],
 }
 
 
@@ -141,13 +145,14 @@ def test_flags_do_what_runcs_and_cruns_do(
     steps = [flags for flags in STEPS if flags not in OTHERS[other, "v2" if ON_V2 else "v1"]]
     bundle.config["ociVersion"] = "1.0.2"  # the latest that Debian's crun knows
     seen = []
-    for candidate in (runtime, Runtime(tmp_path / "other", program)):
-        with running(candidate, bundle, HERE) as made:
-            found = []
-            for flags in steps:
-                made.update(*flags)
-                found.append((flags, made.limits()))
-            seen.append(found)
+    with in_mode(layouts()[-1]) as here:  # Debian's crun refuses a hybrid layout
+        for candidate in (runtime, Runtime(tmp_path / "other", program)):
+            with running(candidate, bundle, here) as made:
+                found = []
+                for flags in steps:
+                    made.update(*flags)
+                    found.append((flags, made.limits()))
+                seen.append(found)
     for ours, theirs in zip(*seen, strict=True):
         assert ours == theirs
 
@@ -295,13 +300,12 @@ def test_flags_that_are_wrong(box: Box, flags: list[str], says: str) -> None:
 def test_what_was_changed_is_put_back_when_something_is_refused(box: Box) -> None:
     box.apply({"cpu": {"shares": 1024, "quota": 50000}, "memory": {"limit": 64 * MIB, "swap": 96 * MIB}})
     limits, saved = box.limits(), box.saved()
-    nothing = {"major": 511, "minor": 1, "rate": 5}  # no such disk
     said = box.refused(
         {
             "cpu": {"shares": 512, "quota": 20000, "period": 50000, "cpus": "0"},
             "memory": {"limit": 128 * MIB, "swap": 128 * MIB, "reservation": MIB},
             "pids": {"limit": 5},
-            "blockIO": {"throttleReadBpsDevice": [nothing]},
+            "blockIO": {"throttleReadBpsDevice": [{**NO_DISK, "rate": 5}]},
         }
     )
     file = "io.max" if ON_V2 else "blkio.throttle.read_bps_device"
@@ -313,6 +317,88 @@ def test_what_was_changed_is_put_back_when_something_is_refused(box: Box) -> Non
     assert "NOT" not in said
     assert box.limits() == limits
     assert box.saved() == saved
+
+
+def disk() -> dict[str, int]:
+    name = next(
+        name for name in sorted(os.listdir("/sys/block")) if not name.startswith(("loop", "ram", "zram"))
+    )
+    major, minor = (int(word) for word in Path(f"/sys/block/{name}/dev").read_text().split(":"))
+    return {"major": major, "minor": minor}
+
+
+def test_rates_of_a_disk(box: Box) -> None:
+    """Each is changed alone, and put back to what it was, or to none."""
+    device, (read, write) = disk(), ("throttleReadBpsDevice", "throttleWriteIOPSDevice")
+    where = f"{device['major']}:{device['minor']}"
+
+    def rates() -> list[str]:
+        if not ON_V2:
+            names = ("read_bps", "write_iops")
+            return [value(box.group, "blkio", f"blkio.throttle.{name}_device") for name in names]
+        words = value(box.group, "", "io.max").split()
+        return [f"{where} {word.partition('=')[2]}" for word in words if word[:4] in ("rbps", "wiop")]
+
+    nothing = f"{where} max" if ON_V2 else ""
+    box.apply({"blockIO": {read: [{**device, "rate": 5000}]}})
+    assert rates() == [f"{where} 5000", nothing]
+    box.refused(
+        {
+            "blockIO": {
+                read: [{**device, "rate": 6000}],
+                write: [{**device, "rate": 70}, {**NO_DISK, "rate": 5}],
+            }
+        }
+    )
+    assert rates() == [f"{where} 5000", nothing]
+    box.apply({"blockIO": {write: [{**device, "rate": 70}]}})
+    assert rates() == [f"{where} 5000", f"{where} 70"]
+    assert box.saved()["blockIO"] == {read: [{**device, "rate": 5000}], write: [{**device, "rate": 70}]}
+    box.apply({"blockIO": {read: [{**device, "rate": 0}]}})
+    assert rates() == [nothing, f"{where} 70"]
+
+
+@pytest.mark.skipif("memory" not in HERE.v1, reason="there is no v1 hierarchy of memory here")
+def test_what_only_v1s_memory_has(box: Box) -> None:
+    box.apply({"memory": {"swappiness": 7, "disableOOMKiller": True}})
+    assert value(box.group, "memory", "memory.swappiness") == "7"
+    assert "oom_kill_disable 1" in value(box.group, "memory", "memory.oom_control")
+    box.refused({"memory": {"swappiness": 8, "disableOOMKiller": False}, "cpu": {"cpus": "4096"}})
+    assert value(box.group, "memory", "memory.swappiness") == "7"
+    box.apply({"memory": {"disableOOMKiller": False}})
+    assert "oom_kill_disable 0" in value(box.group, "memory", "memory.oom_control")
+
+
+@pytest.mark.skipif(not ON_V2, reason="cgroups aren't v2 alone here")
+def test_what_only_v2_has(box: Box) -> None:
+    box.apply({"unified": {"memory.high": str(32 * MIB), "memory.oom.group": "1"}})
+    assert value(box.group, "", "memory.high") == str(32 * MIB)
+    said = box.refused({"unified": {"memory.high": str(16 * MIB), "memory.nonsense": "1"}})
+    assert "/unified/memory.nonsense: this kernel has no memory.nonsense" in said
+    assert f"put back as it was: memory.high ({32 * MIB})" in said
+    assert value(box.group, "", "memory.high") == str(32 * MIB)
+    box.apply({"memory": {"limit": 64 * MIB}})
+    box.apply({"memory": {"swap": 80 * MIB}})
+    assert box.limits()["swap"] == str(16 * MIB), "of the limit in force"
+    box.apply({"memory": {"limit": 72 * MIB}})
+    assert box.limits()["swap"] == str(16 * MIB), "what isn't given stays"
+    box.apply({"memory": {"limit": -1}})
+    assert "/memory/swap: swap, which counts memory and swap together" in box.refused(
+        {"memory": {"swap": MIB}}
+    )
+
+
+def test_huge_pages(box: Box) -> None:
+    wanted = {"hugepageLimits": [{"pageSize": "2MB", "limit": 6 * MIB}]}
+    files = ("hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max")
+    controllers = value(box.group, "", "cgroup.controllers").split() if "" in box.group.paths() else []
+    if "hugetlb" not in HERE.v1 and "hugetlb" not in controllers:
+        assert "/hugepageLimits" in box.refused(wanted)
+        return
+    box.apply(wanted)
+    assert box.value(*files) == str(6 * MIB)
+    box.refused({"hugepageLimits": [{"pageSize": "2MB", "limit": 8 * MIB}, {"pageSize": "3MB", "limit": 1}]})
+    assert box.value(*files) == str(6 * MIB)
 
 
 def test_every_change_is_told_when_debugging(box: Box) -> None:
@@ -466,9 +552,7 @@ def test_device_rules_are_replaced(with_kmsg: Box) -> None:
 def test_device_rules_go_with_the_rest(with_kmsg: Box) -> None:
     """Both are put back, whichever fails."""
     box = with_kmsg
-    said = box.refused(
-        {"devices": ALLOWED, "blockIO": {"throttleReadBpsDevice": [{"major": 511, "minor": 1, "rate": 5}]}}
-    )
+    said = box.refused({"devices": ALLOWED, "blockIO": {"throttleReadBpsDevice": [{**NO_DISK, "rate": 5}]}})
     assert "/blockIO/throttleReadBpsDevice/0" in said
     assert not box.can(OPEN)
     before = box.limits()

@@ -7,8 +7,7 @@ told a limit for; the others are made here, in the same place.
 
 from __future__ import annotations
 
-from pyoci.cgroup import UNIFIED, changes, files, limits, resources, v1, v2
-from pyoci.cgroup.journal import Journal
+from pyoci.cgroup import UNIFIED, files, limits, resources, v1, v2
 from pyoci.cgroup.manager import Manager, move
 from pyoci.cgroup.systemd import properties
 from pyoci.cgroup.systemd.bus import Bus, Refusal
@@ -20,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.cgroup.journal import Journal
     from pyoci.cgroup.layout import Layout
     from pyoci.cgroup.manager import Group
     from pyoci.cgroup.resources import Write
@@ -131,33 +131,41 @@ class SystemdManager(Manager):
         if wanted.get("devices"):
             asked += _devices(wanted["devices"], pointer)
         if asked:
-            self._tell(asked, journal)
+            from pyoci.cgroup import changes
+
+            before = self._told([name for name, _ in asked])
+            self._tell(asked)
+            journal.note(f"the properties of {self.unit.name}", lambda: self._tell(before))
+            for name, (_, value) in asked:
+                journal.debug(f"{self.unit.name}: {name}={value}, before {dict(before)[name][1]}")
             changes.settle(writes, self)
         return writes
 
-    def _tell(self, asked: list[Property], journal: Journal) -> None:
-        """Changes the unit's properties, and returns once systemd has acted on them."""
-        names = dict.fromkeys(name for name, _ in asked)
+    def _told(self, names: list[str]) -> list[Property]:
+        """What the unit's properties are now."""
         bus = Bus(self.user)
         try:
-            before = [(name, bus.unit_property(self.unit.name, name)) for name in names]
-            self._set_properties(bus, asked)
-            journal.note(f"the properties of {self.unit.name}", lambda: self._tell(before, Journal()))
-            for name, (_, value) in asked:
-                journal.debug(f"{self.unit.name}: {name}={value}, before {dict(before)[name][1]}")
+            return [(name, bus.unit_property(self.unit.name, name)) for name in dict.fromkeys(names)]
+        except Refusal as refusal:
+            raise self._refused(refusal, "describe") from None
+        finally:
+            bus.close()
+
+    def _tell(self, asked: list[Property]) -> None:
+        """Changes the unit's properties for as long as it lives ("runtime"), and returns once systemd has
+        acted on them. A list is added to, and an empty one empties it."""
+        lists: list[Property] = [
+            (name, (signature, [])) for name, (signature, value) in asked if signature == "a(ss)" and value
+        ]
+        bus = Bus(self.user)
+        try:
+            bus.call("SetUnitProperties", "sba(sv)", self.unit.name, True, [*lists, *asked])
             # Asked again it answers only after it has written to the cgroup what it was told.
-            bus.unit_property(self.unit.name, asked[-1][0])
+            bus.unit_property(self.unit.name, asked[0][0])
         except Refusal as refusal:
             raise self._refused(refusal, "change") from None
         finally:
             bus.close()
-
-    def _set_properties(self, bus: Bus, asked: list[Property]) -> None:
-        """For as long as the unit lives ("runtime"). A list is added to, and an empty one empties it."""
-        lists: list[Property] = [
-            (name, (signature, [])) for name, (signature, value) in asked if signature == "a(ss)" and value
-        ]
-        bus.call("SetUnitProperties", "sba(sv)", self.unit.name, True, [*lists, *asked])
 
     def destroy(self) -> None:
         if not self.ours:
