@@ -19,6 +19,12 @@ pytestmark = pytest.mark.layout
 
 HERE = layout.detect()
 STATE = "/run/nested"
+# What divides its cgroup does so at first: one that gives controllers to others has no processes of its own.
+DIVIDE = """
+cd /sys/fs/cgroup && mkdir init && echo $$ > init/cgroup.procs
+for name in $(cat cgroup.controllers); do echo +$name > cgroup.subtree_control; done
+exec sleep 1000
+"""
 
 
 class Nested(Runtime):
@@ -71,10 +77,12 @@ def make(runtime: Runtime, tmp_path: Path) -> Iterator[Make]:
         inner.config["linux"]["cgroupsPath"] = "/nested"
         outer.config["mounts"].append(bind(inner.path, at="/bundle"))
         if HERE.mode == "v2":
-            outer.config["annotations"] = {DELEGATE: "init"}
+            outer.shell(DIVIDE)
         change(outer)
         runtime.create(outer, "outer")
         runtime.ok("start", "outer")
+        name = Path(f"/proc/{runtime.state('outer')['pid']}/comm")
+        eventually(lambda: name.read_text() == "sleep\n")
         return Nested(runtime, program, inner)
 
     yield start
@@ -159,7 +167,7 @@ def test_a_covered_proc_is_told(make: Make) -> None:
     bundle.args("cat", "/proc/self/status").save()
     done = nested.call("run", "--bundle", "/bundle", "inner")
     assert done.returncode == 1
-    for phrase in ("/mounts/0", "too revealing", "/proc/sys", "bind /proc, with rbind"):
+    for phrase in ("/mounts/0", "covered", "/proc/sys", "bind /proc, with rbind"):
         assert phrase in done.stderr, done.stderr
     bundle.config["mounts"][0] = bind("/proc")
     bundle.save()
@@ -181,6 +189,23 @@ class TestInAUserNamespace:
             open_to_everyone(bundle.path.parent / "inner")
 
         return make(PYOCI, change)
+
+    def test_run(self, unprivileged: Nested) -> None:
+        del unprivileged.bundle.config["linux"]["cgroupsPath"]
+        unprivileged.bundle.shell("cat /proc/self/uid_map; stat -c %u:%F /dev/null; exit 5").save()
+        done = unprivileged.call("run", "--bundle", "/bundle", "inner")
+        assert done.returncode == 5, done.stderr
+        assert done.stdout.split() == ["0", "100000", "65536", "65534:character", "special", "file"]
+
+    def test_a_user_namespace_of_its_own(self, unprivileged: Nested) -> None:
+        linux = unprivileged.bundle.config["linux"]
+        del linux["cgroupsPath"]
+        mapping = [{"containerID": 0, "hostID": 1000, "size": 100}]
+        linux.update(uidMappings=mapping, gidMappings=mapping)
+        linux["namespaces"].append({"type": "user"})
+        unprivileged.bundle.shell("cat /proc/self/uid_map").save()
+        done = unprivileged.call("run", "--bundle", "/bundle", "inner")
+        assert done.stdout.split() == ["0", "1000", "100"], done.stderr
 
     def test_limits(self, unprivileged: Nested) -> None:
         """On v2 its cgroup is its own to divide; v1's are nobody's but the host's root."""

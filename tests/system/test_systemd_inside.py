@@ -27,7 +27,8 @@ MASKED = (
     "systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service", "getty.target",
     "systemd-tmpfiles-setup.service", "systemd-tmpfiles-setup-dev.service", "systemd-sysusers.service",
     "systemd-update-utmp.service", "systemd-user-sessions.service", "ldconfig.service", "timers.target",
-    "dev-mqueue.mount", "dev-hugepages.mount", "systemd-remount-fs.service", "systemd-sysctl.service",
+    "dev-mqueue.mount", "dev-hugepages.mount", "sys-kernel-config.mount", "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount", "systemd-remount-fs.service", "systemd-sysctl.service",
     "e2scrub_reap.service", "dbus.service", "dbus.socket", "apparmor.service", "kmod-static-nodes.service",
 )  # fmt: skip
 PROBE = """\
