@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.buildah import LIMITS, Buildah
+from support.recorder import Recorder
 from support.screen import Screen
 
 pytestmark = pytest.mark.skipif(not shutil.which("buildah"), reason="buildah isn't installed")
@@ -167,3 +168,22 @@ def test_a_build_with_volumes_secrets_and_limits(buildah: Buildah, tmp_path: Pat
     assert "word\n" in done.stdout and f"{64 << 20}\n" in done.stdout
     assert (tmp_path / "new").exists()
     buildah.ok("rmi", "built")
+
+
+@pytest.mark.parametrize("way", ["the environment", "containers.conf"])
+def test_ways_to_register_a_runtime(
+    buildah: Buildah, working: str, runtime_path: str, tmp_path: Path, way: str
+) -> None:
+    """As the README has them; without either buildah takes what it finds in PATH."""
+    recorder = Recorder(tmp_path, runtime_path)
+    (tmp_path / "containers.conf").write_text(
+        f'[engine]\nruntime = "pyoci"\n[engine.runtimes]\npyoci = ["{recorder.program}"]\n'
+    )
+    variables = (
+        {"BUILDAH_RUNTIME": str(recorder.program)}
+        if way == "the environment"
+        else {"CONTAINERS_CONF": str(tmp_path / "containers.conf")}
+    )
+    done = buildah.call("run", "--isolation", "oci", "--network", "none", working, "true", **variables)
+    assert done.returncode == 0, done.stderr
+    assert recorder.calls()

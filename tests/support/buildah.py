@@ -31,10 +31,10 @@ class Buildah:
             "CONTAINERS_STORAGE_CONF": str(configuration),
         }
 
-    def call(self, *args: str) -> subprocess.CompletedProcess[str]:
+    def call(self, *args: str, **variables: str) -> subprocess.CompletedProcess[str]:
         process = subprocess.Popen(
             ["buildah", *args],
-            env=self.environment,
+            env={**self.environment, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
