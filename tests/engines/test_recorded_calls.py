@@ -12,6 +12,7 @@ import pytest
 from support import engine_calls
 from support.buildah import LIMITS, Buildah
 from support.docker import Docker, missing
+from support.podman import Podman, unmount_below
 from support.recorder import Call, Recorder
 from support.screen import Screen
 
@@ -83,3 +84,33 @@ def test_dockers(tmp_path: Path, image_tar: Path, runtime_path: str) -> None:
     names = named("containerd", [call for call in calls if call not in builds])
     assert {"version", "create", "start", "exec", "pause", "resume", "ps", "kill", "delete"} <= set(names)
     assert any(call.descriptors.get("3") == "socket" for call in calls), "the replay hands on one that isn't"
+
+
+@pytest.mark.skipif(not shutil.which("podman"), reason="podman isn't installed")
+def test_podmans(directory: Path, image_tar: Path, runtime_path: str) -> None:
+    recorder = Recorder(directory, runtime_path)
+    podman = Podman(directory, str(recorder.program))
+    podman.ok("import", str(image_tar), "box")
+    podman.start("web")
+    podman.ok("exec", "web", "true")
+    podman.ok("exec", "--detach", "--preserve-fds", "0", "web", "true")
+    on_a_screen(["podman", "exec", "--interactive", "--tty", "web", "true"], podman.environment)
+    podman.ok("pause", "web")
+    podman.ok("unpause", "web")
+    podman.ok("update", "--memory", "80m", "web")
+    podman.ok("kill", "--signal", "HUP", "web")
+    podman.ok("stop", "--time", "1", "web")
+    podman.start("host", "--pid", "host")
+    podman.ok("stop", "--time", "0", "host")
+    podman.ok("run", "--rm", "--network", "none", "box", "true")
+    podman.clean()
+    unmount_below(directory)
+    calls = recorder.calls()
+    names = set(named("podman", calls))
+    assert names >= {"create", "start", "exec", "pause", "resume", "update", "kill", "kill all", "delete"}
+    for call in calls:
+        name = engine_calls.known("podman", call.words)
+        expected = engine_calls.PODMANS_VARIABLES.get(str(name))
+        if expected:  # what is replayed is what comes, for all that the runtime could lean on
+            assert set(call.environment) - {"CONTAINERS_CONF"} == expected, call.words
+        assert max(map(int, call.descriptors)) == 2, "descriptors come along that the replay doesn't hand on"
