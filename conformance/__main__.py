@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from conformance import host
-from conformance.compare import compare
+from conformance.compare import LIMITS, PROCESSES, Subject, compare
 from conformance.registry import MUST, Outcome
 from conformance.runtime import Runtime
 from conformance.suite import Suite, requirements
@@ -23,6 +23,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--runtime", metavar="PATH", help="the runtime to try, requirement by requirement")
     parser.add_argument(
         "--compare", metavar="PATH", nargs="+", help="runtimes to run side by side (with --runtime)"
+    )
+    parser.add_argument(
+        "--limits",
+        action="store_true",
+        help="with --compare: the cgroups' control files after resources, not what a process sees",
     )
     parser.add_argument(
         "--only",
@@ -86,7 +91,9 @@ def hold_to_specification(path: str, only: list[str], as_json: bool, scratch: Pa
     return not any(o.result == "fail" and o.level == MUST for o in outcomes)
 
 
-def show_comparison(paths: list[str], only: list[str], as_json: bool, scratch: Path) -> bool:
+def show_comparison(
+    paths: list[str], subject: Subject, only: list[str], as_json: bool, scratch: Path
+) -> bool:
     """Run the bundles under each runtime and report. True if every difference is explained."""
     runtimes: list[Runtime] = []
     for number, path in enumerate(paths):
@@ -94,7 +101,7 @@ def show_comparison(paths: list[str], only: list[str], as_json: bool, scratch: P
         own.mkdir()
         runtimes.append(Runtime(path, own))
     try:
-        comparison = compare(runtimes, Suite(scratch).template, scratch, only)
+        comparison = compare(runtimes, Suite(scratch).template, scratch, only, subject)
     finally:
         for runtime in runtimes:
             runtime.close()
@@ -136,7 +143,8 @@ def main() -> int:
     scratch.chmod(0o755)
     try:
         if options.compare:
-            holds = show_comparison(paths, options.only, options.json, scratch)
+            subject = LIMITS if options.limits else PROCESSES
+            holds = show_comparison(paths, subject, options.only, options.json, scratch)
         else:
             holds = hold_to_specification(paths[0], options.only, options.json, scratch)
     finally:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import fnmatch
 import secrets
 from dataclasses import dataclass, field
+from functools import partial
 
 from conformance import cgroups, executions, host, views
 from conformance.cases import CASES, asked
 from conformance.console import Console
 from conformance.explained import EXPLAINED
+from conformance.explained_limits import EXPLAINED_LIMITS
 from conformance.explanation import Explanation
 from conformance.harness import World, succeeds
+from conformance.limited import LIMITED, REFUSED
 from conformance.registry import Violation, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any
 
@@ -65,10 +68,20 @@ def look_at_terminal(container: Container, words: list[str]) -> dict[str, Any]:
     return seen
 
 
-def facts(case: str, world: World) -> dict[str, object]:
+@dataclass(frozen=True)
+class Subject:
+    """What runtimes are compared on: cases, each of which makes its container and tells what is to be seen
+    of it, and the known differences.
+    """
+
+    cases: dict[str, Callable[[World], dict[str, Any]]]
+    explained: tuple[Explanation, ...]
+
+
+def facts(look_at: Callable[[World], dict[str, Any]], world: World) -> dict[str, object]:
     """All the facts of a case under a runtime, or the one fact that it failed."""
     try:
-        seen = view(case, world)
+        seen = look_at(world)
     except Violation as violation:
         seen = {"failure": str(violation)}
     left = world.close()
@@ -77,18 +90,29 @@ def facts(case: str, world: World) -> dict[str, object]:
     return views.flatten(seen)
 
 
-def view(case: str, world: World) -> dict[str, Any]:
-    if case in executions.EXECUTIONS:
-        return executions.look(executions.EXECUTIONS[case], world)
+def _view(case: str, world: World) -> dict[str, Any]:
     container = CASES[case](world)
     terminal = container.config["process"].get("terminal")
     return (look_at_terminal if terminal else look)(container, asked(case))
 
 
+PROCESSES = Subject(
+    {
+        **{case: partial(_view, case) for case in CASES},
+        **{case: partial(executions.look, execution) for case, execution in executions.EXECUTIONS.items()},
+    },
+    EXPLAINED,
+)
+LIMITS = Subject(LIMITED, EXPLAINED_LIMITS)
+
+
 def differing(case: str, seen: dict[str, dict[str, object]]) -> Iterator[Difference]:
-    """Facts that are not the same for all runtimes; of one that failed altogether, only that."""
+    """Facts that are not the same for all runtimes; of one that failed altogether, only that.
+
+    What all of them refuse is the same; failures that nobody foresaw never are.
+    """
     failed = {name: found["failure"] for name, found in seen.items() if "failure" in found}
-    if failed:
+    if failed and not all(failed.get(name) == REFUSED for name in seen):
         yield Difference(case, "failure", {name: failed.get(name, ABSENT) for name in seen})
     rest = {name: found for name, found in seen.items() if name not in failed}
     for fact in sorted({fact for found in rest.values() for fact in found}):
@@ -105,7 +129,9 @@ def applies(one: Explanation, difference: Difference, kind: str) -> bool:
     )
 
 
-def explain(difference: Difference, kinds: dict[str, str], used: set[Explanation]) -> None:
+def explain(
+    difference: Difference, kinds: dict[str, str], known: tuple[Explanation, ...], used: set[Explanation]
+) -> None:
     """Give the difference its reasons: explanations of runtimes' values that leave the others agreeing.
 
     Of three and more runtimes, two at least must agree, as they are or with their deviations undone.
@@ -113,7 +139,7 @@ def explain(difference: Difference, kinds: dict[str, str], used: set[Explanation
     reasons: list[str] = []
     agreeing: list[object] = []
     for name, value in difference.values.items():
-        one = next((one for one in EXPLAINED if applies(one, difference, kinds[name])), None)
+        one = next((one for one in known if applies(one, difference, kinds[name])), None)
         if one is None:
             agreeing.append(value)
             continue
@@ -126,23 +152,27 @@ def explain(difference: Difference, kinds: dict[str, str], used: set[Explanation
         difference.reasons = reasons
 
 
-def compare(runtimes: list[Runtime], template: Path, scratch: Path, only: list[str]) -> Comparison:
+def compare(
+    runtimes: list[Runtime], template: Path, scratch: Path, only: list[str], subject: Subject = PROCESSES
+) -> Comparison:
     """Run each case under each runtime, in the same place under the same name."""
     result = Comparison([runtime.label for runtime in runtimes])
     kinds = {runtime.label: runtime.kind for runtime in runtimes}
-    for case in (*CASES, *executions.EXECUTIONS):
+    for case, look_at in subject.cases.items():
         if only and not any(part in case for part in only):
             continue
         token = f"cf{secrets.token_hex(3)}"
-        place = scratch / f"compare-{case.replace(' ', '-')}"
-        seen = {r.label: facts(case, World(r, template, place, token)) for r in runtimes}
+        place = scratch / f"compare-{case.replace(' ', '-').replace(':', '')}"
+        seen = {r.label: facts(look_at, World(r, template, place, token)) for r in runtimes}
         result.sizes[case] = max(map(len, seen.values()))
         for difference in differing(case, seen):
-            explain(difference, kinds, result.used)
+            explain(difference, kinds, subject.explained, result.used)
             result.differences.append(difference)
     # Two that deviate alike don't differ: only beside a third is an explanation known to be of no use.
     if not only and len(runtimes) > 2:
-        result.stale = [one for one in EXPLAINED if one not in result.used and one.runtime in kinds.values()]
+        result.stale = [
+            one for one in subject.explained if one not in result.used and one.runtime in kinds.values()
+        ]
     return result
 
 

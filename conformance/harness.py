@@ -88,13 +88,13 @@ class Container:
 
     # ------------------------------------------------------------------ commands
 
-    def create(self, *flags: str, **options: Any) -> Done:
+    def create(self, *flags: str, globally: tuple[str, ...] = (), **options: Any) -> Done:
+        """Have it created; flags of the runtime itself go `globally`."""
         bundle.write_config(self.directory, self.config)
         pid_file = self.directory / "pid"
         runtime = self.world.runtime
-        done = runtime.call(
-            "create", "--bundle", str(self.directory), "--pid-file", str(pid_file), *flags, self.id, **options
-        )
+        words = ["create", "--bundle", str(self.directory), "--pid-file", str(pid_file), *flags, self.id]
+        done = runtime.call(*globally, *words, **options)
         self.output = runtime.last_output()
         if done.ok:
             check(pid_file.exists(), "create wrote no --pid-file")
