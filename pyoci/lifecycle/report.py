@@ -52,9 +52,17 @@ def list_containers(settings: Settings) -> list[dict[str, Any]]:
 
 
 def processes(settings: Settings, container_id: str) -> list[int]:
-    """The host's process ids of everything in the container's cgroup."""
+    """The host's process ids of everything in the container's cgroup. Error (not-supported) without one."""
     container = store.load(settings.root, container_id)
     try:
-        return manager.load(container.state["cgroup"]).pids()
+        cgroup = manager.load(container.state["cgroup"])
+        if not cgroup.groups:
+            raise Error(
+                "the container has no cgroups, and nothing else tells its processes from others",
+                code="not-supported",
+                pointer="/linux/cgroupsPath",
+                hint="create it without --cgroup-manager disabled",
+            )
+        return cgroup.pids()
     finally:
         container.close()

@@ -114,7 +114,8 @@ def test_too_little_to_start_in_is_told_with_both_figures(runtime: Runtime, box:
     assert f"a limit of {size} bytes" in done.stderr, done.stderr
     found = re.search(r"a peak of (\d+) bytes", done.stderr)
     assert found, done.stderr
-    assert int(found[1]) <= size
+    # On v2 it is born there before there is a limit, and the peak is what it had by then.
+    assert int(found[1]) >= 4 * KIB
     assert "1 MiB is enough to start in" in done.stderr
 
 

@@ -204,6 +204,9 @@ def test_a_container_without_cgroups(runtime: Runtime, bundle: Bundle) -> None:
     refused = runtime.call("pause", "one")
     assert refused.returncode == 1
     assert "freezer" in refused.stderr
+    refused = runtime.call("ps", "one")
+    assert refused.returncode == 1
+    assert "the container has no cgroups" in refused.stderr
     runtime.ok("kill", "one", "KILL")
     until(lambda: runtime.state("one")["status"] == "stopped")
     runtime.ok("delete", "one")
