@@ -17,21 +17,32 @@ if TYPE_CHECKING:
 
 def apply(manager: Manager, wanted: dict[str, Any], pointer: str) -> None:
     """Sets what is given of linux.resources, device rules excepted. Error for what can't be honoured."""
-    if manager.groups:
-        paths = manager.paths()
-        make_writes(resources.translate(wanted, pointer, lambda name: version(manager, name)), paths)
-        return
-    for section, value in wanted.items():
-        if value and section != "devices":
-            raise Error(
-                "there is no cgroup to set this in, because cgroups are disabled",
-                code="not-supported",
-                pointer=f"{pointer}/{section}",
-            )
+
+    def version_of(controller: str) -> int:
+        return version(manager, controller)
+
+    if manager.missing or not manager.groups:
+        from pyoci.cgroup import lacking
+
+        wanted = lacking.reachable(manager, wanted, pointer, version_of)
+    make_writes(resources.translate(wanted, pointer, version_of), manager.paths())
 
 
 def restrict_devices(manager: Manager, entries: list[dict[str, Any]] | None, pointer: str) -> None:
     """Puts device rules in force. Error if a rule can't be; without one no cgroup is needed."""
+    try:
+        _restrict_devices(manager, entries, pointer)
+    except Error as error:
+        if not manager.rootless:
+            raise
+        from pyoci.cgroup import lacking
+
+        rules = devices.rules(entries, f"{pointer}/devices")
+        if not lacking.may_go_unrestricted(error, rules):
+            raise lacking.unenforceable(rules, error) from None
+
+
+def _restrict_devices(manager: Manager, entries: list[dict[str, Any]] | None, pointer: str) -> None:
     paths = manager.paths()
     if "devices" in paths:
         make_writes(resources.device_writes(entries, pointer), paths)

@@ -27,15 +27,17 @@ SIGKILL = 9
 class Manager:
     """The cgroups of one container, one in each hierarchy; none with the driver "disabled".
 
-    driver  "cgroupfs", "systemd" (a class of its own) or "disabled"
-    mode    "v1", "hybrid", "v2" or "none", as in Layout
-    groups  one a hierarchy, cgroup2's last
-    ours    whether there is, or was, nothing in these cgroups but the container: kill() and destroy()
-            touch no others
-    mark    what the cgroups are marked with when they are made, or "": the container's state directory
+    driver    "cgroupfs", "systemd" (a class of its own) or "disabled"
+    mode      "v1", "hybrid", "v2" or "none", as in Layout
+    groups    one a hierarchy, cgroup2's last
+    ours      whether there is, or was, nothing in these cgroups but the container: kill() and destroy()
+              touch no others
+    mark      what the cgroups are marked with when they are made, or "": the container's state directory
+    rootless  whether rights that are missing are put up with
+    missing   controller to the directory in which there was no right to make its cgroup
     """
 
-    __slots__ = ("driver", "groups", "mark", "mode", "ours")
+    __slots__ = ("driver", "groups", "mark", "missing", "mode", "ours", "rootless")
 
     def __init__(self, driver: str, mode: str, groups: list[Group]) -> None:
         self.driver = driver
@@ -43,6 +45,8 @@ class Manager:
         self.groups = groups
         self.mark = ""
         self.ours = False
+        self.rootless = False
+        self.missing: dict[str, str] = {}
 
     def record(self) -> dict[str, Any]:
         """What load() needs to act on the same cgroups later, as JSON can hold it."""
@@ -53,6 +57,8 @@ class Manager:
                 {"controllers": list(group.controllers), "mount": group.mount, "path": group.path}
                 for group in self.groups
             ],
+            "rootless": self.rootless,
+            "missing": self.missing,
         }
 
     def paths(self) -> dict[str, str]:
@@ -215,6 +221,10 @@ class Manager:
             if wanted.get("devices") != was.get("devices"):
                 limits.restrict_devices(self, wanted.get("devices"), pointer)
             return []
+        if self.missing:
+            from pyoci.cgroup import lacking
+
+            wanted = lacking.reachable(self, wanted, pointer, lambda name: limits.version(self, name))
         made = changes.update(self, wanted, pointer, journal)
         if wanted.get("devices") and wanted["devices"] != was.get("devices"):
             device_changes.replace(self, wanted["devices"], was.get("devices"), pointer, journal)
@@ -459,6 +469,7 @@ def load(record: dict[str, Any]) -> Manager:
     else:
         manager = Manager(record["driver"], record["mode"], groups)
     manager.ours = True
+    manager.rootless, manager.missing = record.get("rootless", False), record.get("missing", {})
     return manager
 
 

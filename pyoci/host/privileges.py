@@ -32,6 +32,16 @@ def may_set_groups(pid: int | str = "self") -> bool:
     return procfs.read(f"/proc/{pid}/setgroups").strip() == b"allow"
 
 
+def outer_uid() -> int:
+    """Our user as the user namespace around ours knows it: who root of podman's is on the host."""
+    uid = os.geteuid()
+    for line in procfs.read("/proc/self/uid_map").splitlines():
+        inside, outside, count = map(int, line.split())
+        if inside <= uid < inside + count:
+            return outside + uid - inside
+    return uid
+
+
 def is_host_root() -> bool:
     """Whether we may write any mapping and enter any namespace."""
     return os.geteuid() == 0 and in_initial_user_namespace()

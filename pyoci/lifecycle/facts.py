@@ -22,17 +22,21 @@ FORCE_CGROUP_V1 = "run.oci.systemd.force_cgroup_v1"
 
 
 def choose_cgroups(config: dict[str, Any], where: Layout, container_id: str, settings: Settings) -> Manager:
-    """The cgroups that the container will have; none where nothing is to be limited and none can be made."""
+    """The cgroups that the container will have; without root's rights those that there is a right to make."""
     linux = config.get("linux") or {}
     if settings.cgroup_manager == "disabled" and (linux.get("resources") or {}).get("devices"):
         settings.warn("/linux/resources/devices: has no effect, because cgroups are disabled")
-    chosen = manager.new(
-        where, linux.get("cgroupsPath"), container_id, settings.cgroup_manager, config.get("annotations")
-    )
-    if settings.rootless and not linux.get("resources") and not _may_make(chosen):
-        # The container stays in the cgroups pyoci was started in.
-        settings.debug("goes on without cgroups: there is no right to make them")
-        return manager.new(where, None, container_id, "disabled")
+    path = linux.get("cgroupsPath")
+    chosen = manager.new(where, path, container_id, settings.cgroup_manager, config.get("annotations"))
+    if settings.rootless:
+        from pyoci.cgroup import lacking
+
+        chosen.rootless = True
+        lacking.forgo(chosen, named=bool(path))
+        for controller, place in chosen.missing.items():
+            settings.debug(
+                f"goes on without a cgroup of {controller or 'cgroup2'}: no right to make one in {place}"
+            )
     return chosen
 
 
@@ -96,23 +100,13 @@ def compile_filter(config: dict[str, Any], settings: Settings, situation: Situat
         settings.warn(warning)
 
 
-def _may_make(cgroup: Manager) -> bool:
-    """Whether all of these cgroups could be made: may we write to what is there of their parents?"""
-    for path in cgroup.paths().values():
-        parent = os.path.dirname(path)
-        while not os.path.exists(parent):
-            parent = os.path.dirname(parent)
-        if not os.access(parent, os.W_OK):
-            return False
-    return True
-
-
 def cgroup_view(where: Layout, cgroup: Manager, annotations: dict[str, str]) -> CgroupView:
     """What cgroup mounts can show: the container's own cgroups, or ours if it has none."""
     own = cgroup.paths()
     hierarchies: list[CgroupHierarchy] = []
     for found in where.hierarchies:
         path = own.get(found.controllers[0])
+        shared = path is None
         if path is None:
             # From within a cgroup namespace one outside it has a name that leads upwards.
             path = "" if found.own.startswith("/..") else (found.mount + found.own).rstrip("/")
@@ -121,11 +115,10 @@ def cgroup_view(where: Layout, cgroup: Manager, annotations: dict[str, str]) -> 
             name = found.controllers[0].removeprefix("name=")
         if any(name == other.directory for other in hierarchies):
             name = ",".join(found.controllers)
-        hierarchies.append(CgroupHierarchy(name, found.controllers, path))
+        hierarchies.append(CgroupHierarchy(name, found.controllers, path, shared=shared))
     named = all(controllers.startswith("name=") for controllers in where.v1)
     return CgroupView(
         where.unified is not None and named,
         hierarchies,
-        shared=not own,
         systemd_only=annotations.get(FORCE_CGROUP_V1, ""),
     )

@@ -204,7 +204,7 @@ def claim(root: str, container_id: str) -> Container:
         try:
             os.mkdir(path, 0o711)
         except FileNotFoundError:
-            os.makedirs(root, 0o711, exist_ok=True)
+            _make_root(root)
             os.mkdir(path, 0o711)
     except FileExistsError:
         raise Error(
@@ -217,6 +217,19 @@ def claim(root: str, container_id: str) -> Container:
     container = Container(path, container_id, _open(path), {})
     container.lock()
     return container
+
+
+def _make_root(root: str) -> None:
+    os.makedirs(root, 0o711, exist_ok=True)
+    if _is_login_s(root):
+        # There whoever cleans up spares what has this bit (XDG Base Directory Specification).
+        os.chmod(root, 0o1711)
+
+
+def _is_login_s(path: str) -> bool:
+    """Whether a path is below the directory that a login gives its user."""
+    runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
+    return bool(runtime_dir) and path.startswith(f"{runtime_dir}/")
 
 
 def load(root: str, container_id: str, *, lock: bool = False) -> Container:
@@ -304,5 +317,15 @@ def _no_access(path: str, error: OSError) -> Error:
         f"can't use {path} for the state: {os.strerror(error.errno or 0).lower()}",
         code="permission",
         errno=error.errno or 0,
-        hint="run as root, or give a directory of your own by --root",
+        hint=_other_directory(path),
     )
+
+
+def _other_directory(path: str) -> str:
+    if _is_login_s(path):
+        return "set XDG_RUNTIME_DIR to a directory that you may write to, or give one by --root"
+    login = f"/run/user/{os.geteuid()}"
+    there = f": {login} is there" if os.access(login, os.W_OK) else ""
+    if os.geteuid() and not os.environ.get("XDG_RUNTIME_DIR"):
+        return f"run as root, or set XDG_RUNTIME_DIR as a login does{there}, or give a directory by --root"
+    return "run as root, or give a directory of your own by --root"

@@ -30,10 +30,7 @@ def compile_cgroup(
     Error if there is nothing that could be shown, or an option that no hierarchy which is mounted
     already could take.
     """
-    attributes = options.set
-    if view.shared:  # others live in this cgroup: it isn't the container's to change
-        attributes |= MOUNT_ATTR_RDONLY
-    one = _Mounts(pointer, options, attributes, namespace, label)
+    one = _Mounts(pointer, options, namespace, label, view.shared)
     if target == view.systemd_only:
         named = [hierarchy for hierarchy in view.hierarchies if hierarchy.controllers == ["name=systemd"]]
         if not named:
@@ -61,19 +58,24 @@ class _Mounts:
     """Makes the mounts of one entry of `mounts`, all with the attributes and propagation it asks for."""
 
     def __init__(
-        self, pointer: str, options: Options, attributes: int, namespace: bool, label: MountLabel | None
+        self, pointer: str, options: Options, namespace: bool, label: MountLabel | None, shared: bool
     ) -> None:
         self.pointer = pointer
         self.options = options
-        self.attributes = attributes
         self.namespace = namespace
         self.label = label
+        self.shared = shared
+
+    def _attributes(self, shared: bool) -> int:
+        """A cgroup in which others live isn't the container's to change."""
+        return self.options.set | (MOUNT_ATTR_RDONLY if shared else 0)
 
     def tree(self, target: str, hierarchies: list[CgroupHierarchy]) -> list[Step]:
         """v1's: a small tmpfs with a directory for each hierarchy, and links for those that share one."""
         self._refuse_data()
-        late = self.attributes & MOUNT_ATTR_RDONLY
-        plan = self._filesystem("tmpfs", "tmpfs", target, ["mode=755"], 0, self.attributes & ~late)
+        attributes = self._attributes(self.shared)
+        late = attributes & MOUNT_ATTR_RDONLY
+        plan = self._filesystem("tmpfs", "tmpfs", target, ["mode=755"], 0, attributes & ~late)
         directories = {hierarchy.directory for hierarchy in hierarchies}
         for hierarchy in hierarchies:
             plan += self.show(f"{target}/{hierarchy.directory}", hierarchy)
@@ -89,24 +91,23 @@ class _Mounts:
 
     def show(self, target: str, hierarchy: CgroupHierarchy | None) -> list[Step]:
         """The container's cgroup in one hierarchy; None is a cgroup2 that is mounted nowhere."""
+        attributes = self._attributes(hierarchy.shared if hierarchy else self.shared)
         if self.namespace:
             # `ro` is the mount's: all mounts in the cgroup namespace share one superblock.
             superblock = self.options.superblock & ~MS_RDONLY
             if hierarchy is None or hierarchy.controllers == [""]:
                 data = self.options.data
-                return self._filesystem("cgroup2", "cgroup2", target, data, superblock, self.attributes)
+                return self._filesystem("cgroup2", "cgroup2", target, data, superblock, attributes)
             names = hierarchy.controllers
             data = [*([] if any("=" not in name for name in names) else ["none"]), *names]
-            return self._filesystem("cgroup", "cgroup", target, data, superblock, self.attributes)
+            return self._filesystem("cgroup", "cgroup", target, data, superblock, attributes)
         self._refuse_data()
         if hierarchy is None or not hierarchy.path:  # not to be reached from here: an empty directory
-            return self._filesystem(
-                "tmpfs", "tmpfs", target, [], MS_RDONLY, self.attributes | MOUNT_ATTR_RDONLY
-            )
+            return self._filesystem("tmpfs", "tmpfs", target, [], MS_RDONLY, attributes | MOUNT_ATTR_RDONLY)
         first, *rest = self.options.propagation or [0]
-        clear = self.options.clear & ~self.attributes
+        clear = self.options.clear & ~attributes
         bind = steps.mount_bind(
-            self.pointer, source=hierarchy.path, tree="", target=target, recursive=1, set=self.attributes,
+            self.pointer, source=hierarchy.path, tree="", target=target, recursive=1, set=attributes,
             clear=clear, rset=0, rclear=0, propagation=first, flags=0,
         )  # fmt: skip
         return [bind, *self._propagation(target, rest)]

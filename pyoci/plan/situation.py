@@ -13,14 +13,16 @@ class CgroupHierarchy:
     directory    the name it goes by below /sys/fs/cgroup: `cpu,cpuacct`, `systemd`, `unified`
     controllers  what is in it, or ["name=systemd"] and the like; [""] is cgroup2
     path         the container's own cgroup as a host path; "" if it can't be reached by one
+    shared       it has none of its own there, and the path is the runtime's
     """
 
-    __slots__ = ("controllers", "directory", "path")
+    __slots__ = ("controllers", "directory", "path", "shared")
 
-    def __init__(self, directory: str, controllers: list[str], path: str) -> None:
+    def __init__(self, directory: str, controllers: list[str], path: str, *, shared: bool = False) -> None:
         self.directory = directory
         self.controllers = controllers
         self.path = path
+        self.shared = shared
 
 
 class CgroupView:
@@ -28,24 +30,26 @@ class CgroupView:
 
     unified       whether such a mount is cgroup2 itself: no v1 hierarchy has a controller
     hierarchies   every one, in the order in which they are to be mounted
-    shared        the container has no cgroups of its own, and the paths are the runtime's
     systemd_only  the destination that an annotation says is to have only name=systemd, or ""
     """
 
-    __slots__ = ("hierarchies", "shared", "systemd_only", "unified")
+    __slots__ = ("hierarchies", "systemd_only", "unified")
 
     def __init__(
         self,
         unified: bool,
         hierarchies: list[CgroupHierarchy],
         *,
-        shared: bool = False,
         systemd_only: str = "",
     ) -> None:
         self.unified = unified
         self.hierarchies = hierarchies
-        self.shared = shared
         self.systemd_only = systemd_only
+
+    @property
+    def shared(self) -> bool:
+        """Whether the container lacks a cgroup of its own in any."""
+        return any(hierarchy.shared for hierarchy in self.hierarchies)
 
 
 class Situation:

@@ -182,7 +182,7 @@ def test_disabled_does_nothing() -> None:
     assert (nothing.pids(), nothing.paths(), nothing.frozen(), nothing.birth_fd()) == ([], {}, False, -1)
     with pytest.raises(Error) as caught:
         nothing.set({"pids": {"limit": 10}})
-    assert caught.value.pointer == "/linux/resources/pids"
+    assert caught.value.pointer == "/linux/resources/pids/limit"
     with pytest.raises(Error) as caught:
         nothing.update({"devices": [{"allow": False}]})
     assert caught.value.pointer == "/linux/resources/devices"

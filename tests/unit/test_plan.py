@@ -519,7 +519,7 @@ def test_controllers_that_share_a_hierarchy_have_links_to_it() -> None:
 
 
 def test_a_cgroup_without_a_path_shows_nothing() -> None:
-    view = CgroupView(True, [CgroupHierarchy("unified", [""], "")], shared=True)
+    view = CgroupView(True, [CgroupHierarchy("unified", [""], "", shared=True)])
     (step,) = cgroup_plan(view, "rw")
     assert (step.op, step.args[0]) == ("mount_filesystem", "tmpfs")
     assert step.args[4] & kernel.MS_RDONLY and step.args[5] & kernel.MOUNT_ATTR_RDONLY

@@ -38,6 +38,7 @@ class Systemd:
         connection, _ = self.socket.accept()
         with connection:
             connection.recv(1024)
+            connection.sendall(b"DATA\r\n")
             connection.sendall(b"OK 0123456789abcdef0123456789abcdef\r\n")
             parser, serial = Parser(), 100
             while data := connection.recv(65536):
@@ -125,15 +126,25 @@ def test_a_systemd_that_goes_away_is_said_to_have(systemd: Systemd, connected: B
 
 
 @pytest.mark.parametrize(
-    ("given", "hint"),
-    [("", "set XDG_RUNTIME_DIR"), ("/nowhere", "start the user's manager (loginctl enable-linger)")],
+    ("given", "booted", "running", "hint"),
+    [
+        ("", False, False, "systemd isn't the init here: use --cgroup-manager cgroupfs"),
+        ("", True, False, "no systemd of user 54321 runs: log in, or have root say `loginctl enable-linger`"),
+        ("/nowhere", True, False, "no systemd of user 54321 runs"),
+        ("/nowhere", True, True, "set XDG_RUNTIME_DIR to "),
+    ],
 )
-def test_without_a_manager_the_remedies_are_named(
-    monkeypatch: pytest.MonkeyPatch, given: str, hint: str
+def test_without_a_manager_the_remedy_that_applies_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, booted: bool, running: bool, hint: str
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", given)
-    monkeypatch.setattr(bus.os, "geteuid", lambda: 54321)  # whose manager surely doesn't run
-    with pytest.raises(Error, match=r"can't reach systemd at .*/systemd/private") as caught:
+    monkeypatch.setattr(bus, "_BOOTED", str(tmp_path if booted else tmp_path / "nothing"))
+    monkeypatch.setattr(bus.privileges, "outer_uid", lambda: 54321)  # whose manager surely doesn't run
+    listening = socket.socket(socket.AF_UNIX)
+    if running:
+        (tmp_path / "systemd").mkdir()
+        listening.bind(str(tmp_path / "systemd/private"))
+        monkeypatch.setattr(bus, "_login", lambda: str(tmp_path))
+    with listening, pytest.raises(Error, match=r"can't reach systemd at .*/systemd/private") as caught:
         Bus(user=True)
     assert caught.value.hint.startswith(hint)
-    assert "--cgroup-manager cgroupfs" in caught.value.hint

@@ -16,12 +16,14 @@ from time import monotonic
 from jeepney import DBusAddress, HeaderFields, Message, MessageType, Parser, Properties, new_method_call
 
 from pyoci.errors import Error
+from pyoci.host import privileges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 SECONDS = 30.0  # for one answer, and for one job
+_BOOTED = "/run/systemd/system"  # there where systemd is the init, sd_booted(3)
 MANAGER = DBusAddress(
     "/org/freedesktop/systemd1",
     bus_name="org.freedesktop.systemd1",
@@ -64,16 +66,16 @@ class Bus:
 
     def _authenticate(self) -> None:
         """All of the handshake at once, as systemd's own clients do it: a message that it reads together
-        with BEGIN is left lying until the next one comes."""
-        identity = str(os.geteuid()).encode().hex()
-        self._socket.sendall(f"\0AUTH EXTERNAL {identity}\r\nBEGIN\r\n".encode())
+        with BEGIN is left lying until the next one comes. We don't say who we are, as in a user namespace
+        we may have another number: the kernel tells it systemd's way (SO_PEERCRED)."""
+        self._socket.sendall(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")
         answer = b""
-        while not answer.endswith(b"\r\n"):
+        while not answer.endswith(b"\r\n") or answer == b"DATA\r\n":
             part = self._socket.recv(1024)
             if not part:
                 raise ConnectionResetError(ECONNRESET, os.strerror(ECONNRESET))
             answer += part
-        if not answer.startswith(b"OK "):
+        if not answer.startswith(b"DATA\r\nOK "):
             raise PermissionError(EACCES, os.strerror(EACCES))
 
     def call(self, method: str, signature: str = "", *arguments: object) -> tuple[Any, ...]:
@@ -176,22 +178,35 @@ def _short(verb: str) -> str:
 def _socket_path(user: bool) -> str:
     if not user:
         return "/run/systemd/private"
-    return f"{os.environ.get('XDG_RUNTIME_DIR') or f'/run/user/{os.geteuid()}'}/systemd/private"
+    return f"{os.environ.get('XDG_RUNTIME_DIR') or _login()}/systemd/private"
+
+
+def _login() -> str:
+    """What a login of the user's sets XDG_RUNTIME_DIR to."""
+    return f"/run/user/{privileges.outer_uid()}"
 
 
 def _unreachable(path: str, user: bool, error: OSError) -> Error:
     reason = os.strerror(error.errno or 0).lower() if error.errno else str(error)
     if not user:
         hint = "systemd isn't the init here" if not _is_socket(path) else "only root may talk to it"
-    elif not os.environ.get("XDG_RUNTIME_DIR"):
-        hint = (
-            "set XDG_RUNTIME_DIR as a login does, or `loginctl enable-linger` for a session without login, "
-            "or use --cgroup-manager cgroupfs"
-        )
     else:
-        hint = "start the user's manager (loginctl enable-linger), or use --cgroup-manager cgroupfs"
+        hint = _remedy()
     message = f"can't reach systemd at {path}: {reason}"
     return Error(message, code="not-found", errno=error.errno or 0, hint=hint)
+
+
+def _remedy() -> str:
+    """What a user does whose own manager can't be reached: one of three things."""
+    if not os.path.exists(_BOOTED):
+        return "systemd isn't the init here: use --cgroup-manager cgroupfs"
+    login = _login()
+    if _is_socket(f"{login}/systemd/private"):
+        return f"set XDG_RUNTIME_DIR to {login}, as a login does"
+    return (
+        f"no systemd of user {privileges.outer_uid()} runs: log in, or have root say `loginctl "
+        "enable-linger` for that user; or use --cgroup-manager cgroupfs"
+    )
 
 
 def _is_socket(path: str) -> bool:

@@ -114,6 +114,10 @@ class SystemdManager(Manager):
         ]
 
     def _limits(self, wanted: dict[str, Any], pointer: str) -> list[Property]:
+        if self.missing:
+            from pyoci.cgroup import lacking
+
+            wanted = lacking.reachable(self, wanted, pointer, self._version)
         writes = resources.translate(wanted, pointer, self._version)
         return [*properties.of_writes(writes), *_devices(wanted.get("devices"), pointer)]
 
