@@ -129,8 +129,11 @@ OTHERS = {
     # crun 1.8.1 takes -1 for a large number and 0 for a value; of quota and period it forgets the other.
     ("crun", "v1"): [["--cpu-quota", "-1"], ["--pids-limit", "-1"], ZEROS],
     ("crun", "v2"): [
-        *(RUNC_SHARES, ["--cpu-period", "50000"], ["--cpu-quota", "20000"], ["--cpu-quota", "-1"]),
-        *(["--pids-limit", "-1"], ZEROS),
+        RUNC_SHARES,
+        ["--cpu-period", "50000"],
+        ["--cpu-quota", "20000"],
+        ["--cpu-quota", "-1"],
+        ZEROS,
     ],
 }
 
@@ -510,6 +513,9 @@ def test_without_cgroups_what_is_given_is_refused(runtime: Runtime, bundle: Bund
     done = runtime.call("update", "--pids-limit", "5", "box")
     assert done.returncode == 1
     assert "cgroups are disabled" in done.stderr
+    done = runtime.call("update", "-r", "-", "box", input=json.dumps({"devices": [DENY]}))
+    assert done.returncode == 1
+    assert "/devices: no cgroup hierarchy that could enforce device rules" in done.stderr
     runtime.ok("delete", "--force", "box")
 
 

@@ -318,6 +318,15 @@ def test_swap_alone_comes_from_the_limit_in_force() -> None:
     assert (kernel.values["memory.max"], kernel.values["memory.swap.max"]) == (str(5 * PAGE), str(2 * PAGE))
 
 
+@pytest.mark.parametrize("section", [{"memory": {"limit": PAGE, "swap": PAGE}}, {"cpu": {"quota": 5000}}])
+def test_a_controller_that_is_not_mounted(section: dict[str, Any]) -> None:
+    paths = {"pids": "/group"}
+    alone = cast(Manager, SimpleNamespace(paths=lambda: paths, mode="v1", groups=[1]))
+    with Kernel(dict(V1)) as kernel, pytest.raises(Error, match="no cgroup hierarchy with the"):
+        changes.update(alone, {"pids": {"limit": 5}, **section}, "", Journal())
+    assert kernel.states == []
+
+
 def test_idle_ends_before_a_weight_is_set() -> None:
     kernel = Kernel({**V2, "cpu.idle": "1"})
     change(kernel, "v2", {"cpu": {"shares": 2, "idle": 0}})
