@@ -167,7 +167,7 @@ def test_stats(kubelet: Kubelet, pod: str) -> None:
     kubelet.remove(busy)
 
 
-def test_resources(kubelet: Kubelet, pod: str) -> None:
+def test_resources_and_their_update(kubelet: Kubelet, pod: str) -> None:
     resources = {
         "cpu_period": 100000, "cpu_quota": 50000, "cpu_shares": 512,
         "memory_limit_in_bytes": 64 << 20, "oom_score_adj": 500,
@@ -175,6 +175,13 @@ def test_resources(kubelet: Kubelet, pod: str) -> None:
     container = kubelet.run(pod, "limited", *SLEEP, resources=resources)
     assert limits(kubelet, container) == (64 << 20, 50000)
     assert Path(f"/proc/{kubelet.pid(container)}/oom_score_adj").read_text() == "500\n"
+    before = kubelet.pid(container)
+    update = {"memory_limit_in_bytes": 96 << 20, "cpu_period": 100000, "cpu_quota": 70000}
+    kubelet.call(
+        "UpdateContainerResources", "UpdateContainerResourcesRequest", container_id=container, linux=update
+    )
+    assert limits(kubelet, container) == (96 << 20, 70000)
+    assert (kubelet.state(container), kubelet.pid(container)) == ("CONTAINER_RUNNING", before)
     kubelet.stop(container, 0)
     kubelet.remove(container)
 

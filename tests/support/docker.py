@@ -161,14 +161,34 @@ class Docker:
 
 def adopted(word: str) -> list[int]:
     """Our children with the word in their command line: shims leave the daemon when they start."""
-    children = descendants(os.getpid())
-    return [pid for pid in children if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in descendants(os.getpid()) if word in _command_line(pid)]
+
+
+def running(program: str, word: str) -> list[int]:
+    """The processes of a program with the word in their command line."""
+    pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    return [pid for pid in pids if word in _command_line(pid) and _program(pid) == os.path.realpath(program)]
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:  # it has gone
+        return ""
+
+
+def _program(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
 
 
 def descendants(pid: int) -> list[int]:
     """A process's children, theirs, and so on."""
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *descendants(child)]
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *descendants(child)]
     return found
