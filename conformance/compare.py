@@ -16,6 +16,7 @@ from conformance.explanation import Explanation
 from conformance.harness import World, succeeds
 from conformance.limited import LIMITED, REFUSED
 from conformance.registry import Violation, check
+from conformance.updates import UPDATED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ PROCESSES = Subject(
     },
     EXPLAINED,
 )
-LIMITS = Subject(LIMITED, EXPLAINED_LIMITS)
+LIMITS = Subject({**LIMITED, **UPDATED}, EXPLAINED_LIMITS)
 
 
 def differing(case: str, seen: dict[str, dict[str, object]]) -> Iterator[Difference]:

@@ -118,8 +118,16 @@ UNDER_SYSTEMD = (
 )  # fmt: skip
 
 
-def look(resources: Resources, systemd: bool, world: World) -> dict[str, Any]:
-    """The control files of a container that was created with these resources, and its unit's properties."""
+def look(
+    resources: Resources,
+    systemd: bool,
+    world: World,
+    then: Callable[[Container, tuple[str, ...]], dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The control files of a container that was created with these resources, and its unit's properties.
+
+    then  is done to it before, with the runtime's own flags; the answer is among the facts
+    """
     container = world.container()
     config = container.config["linux"]
     config["resources"].update(resources)
@@ -130,7 +138,8 @@ def look(resources: Resources, systemd: bool, world: World) -> dict[str, Any]:
     if not done.ok:
         check(done.status is not None, str(done))
         return {"failure": REFUSED}  # the words are each runtime's own
-    seen = controls(container)
+    told = then(container, flags) if then else {}
+    seen = {**told, **controls(container)}
     if systemd:
         seen["unit"] = unit(f"of-{container.id}.scope")
     container.world.runtime.call(*flags, "delete", "--force", container.id)
