@@ -143,7 +143,8 @@ class Podman:
     def clean(self) -> None:
         """Take away whatever a test has left: its pods, its containers, its volumes, podman's own cgroups."""
         self.ok("pod", "rm", "--all", "--force", "--time", "0")
-        self.ok("rm", "--all", "--force", "--time", "0")
+        # Again, if one was needed by another or was just being cleaned up by podman's other process.
+        self.eventually(lambda: self.call("rm", "--all", "--force", "--time", "0").returncode == 0)
         self.ok("volume", "rm", "--all", "--force")
         remove_podmans_own_cgroups()
 
@@ -151,15 +152,16 @@ class Podman:
 def remove_podmans_own_cgroups() -> None:
     """podman keeps what is above its containers' cgroups; a user's, with something in it, stays.
 
-    Its monitor ends a moment after its container, and until then its cgroup is busy.
+    Of pods' it removes those of controllers only. Its monitor ends a moment after its container, and until
+    then its cgroup is busy.
     """
-    names = ("libpod_parent/conmon", "libpod_parent")
-    ours = [hierarchy / name for hierarchy in Path("/sys/fs/cgroup").iterdir() for name in names]
+    parents = [hierarchy / "libpod_parent" for hierarchy in Path("/sys/fs/cgroup").iterdir()]
     deadline = time.monotonic() + 5
-    while any(path.exists() for path in ours) and time.monotonic() < deadline:
-        for path in ours:
-            with contextlib.suppress(OSError):
-                path.rmdir()
+    while any(parent.exists() for parent in parents) and time.monotonic() < deadline:
+        for parent in parents:
+            for path in (*parent.glob("conmon"), *parent.glob("[0-9a-f]" * 64), parent):
+                with contextlib.suppress(OSError):
+                    path.rmdir()
         reap_orphans(set())
         time.sleep(0.02)
 
