@@ -189,7 +189,7 @@ def ordered(writes: list[Write], now: Now) -> list[Write]:
     for file, other in _PAIRS:
         if file in places and other in places:
             wanted, current = in_force.parse(dict(places[file].choices)[file]), now.number(file)
-            grows = current is not None and wanted > current
+            grows = current is not None and wanted is not None and wanted > current
             first, second = (file, other) if grows else (other, file)
             _arrange(result, places[first], places[second])
     for weight in ("cpu.shares", "cpu.weight"):

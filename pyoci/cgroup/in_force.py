@@ -38,7 +38,6 @@ _EXACT = (
     *("cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us", "cpu.rt_runtime_us", "cpu.rt_period_us"),
     *("blkio.weight", "blkio.bfq.weight", "blkio.leaf_weight", "net_cls.classid", "memory.use_hierarchy"),
 )
-_OWN_FORM = ("cpu.max", "cpuset.cpus", "cpuset.mems", "memory.oom_control")
 
 
 def text(directory: str, file: str) -> str | None:
@@ -51,14 +50,16 @@ def text(directory: str, file: str) -> str | None:
 
 def number(directory: str, file: str) -> int | None:
     """The first number in a file, UNLIMITED for none at all; None if the file isn't there."""
-    found = text(directory, file)
-    return parse(found) if found else None
+    return parse(text(directory, file) or "")
 
 
-def parse(value: str) -> int:
-    """The first number of a value; UNLIMITED for the word that means none, and for what can't be counted."""
-    word = value.split()[0]
-    return UNLIMITED if word in ("max", "-1") else min(int(word), UNLIMITED)
+def parse(value: str) -> int | None:
+    """The first number of a value; UNLIMITED for the word that means none, and for what can't be counted.
+    None where there is no number, or one in another form than the kernel's own."""
+    word = value.partition(" ")[0]
+    if word in ("max", "-1"):
+        return UNLIMITED
+    return min(int(word), UNLIMITED) if word.isascii() and word.isdecimal() else None
 
 
 def before(directory: str, file: str, value: str) -> str | None:
@@ -75,7 +76,7 @@ def before(directory: str, file: str, value: str) -> str | None:
             return "-1"
         # Only a cpuset may be empty: it has all of the one above, and with processes can't be emptied.
         return found or text(directory, f"{file}.effective")
-    key = _key(file, value)
+    key = _key(value)
     line = _line(found, key)
     if key == "default":
         return f"default {line or found}"
@@ -84,33 +85,46 @@ def before(directory: str, file: str, value: str) -> str | None:
 
 def holds(directory: str, file: str, value: str) -> bool | None:
     """Whether a file says what was written to it; None where that can't be told."""
-    if not (file in _KEYED or file in _BYTES or file in _EXACT or file in _OWN_FORM or _is_huge(file)):
-        return None
     found = text(directory, file)
     if found is None:
         return None
+    if file in _KEYED:
+        return _line_holds(file, found, value)
     if file == "memory.oom_control":
         return _line(found, "oom_kill_disable") == value
-    if file in _KEYED:
-        key = _key(file, value)
-        words = value.split()
-        line = _line(found, key) or (found if key == "default" else _KEYED[file])
-        wanted = words[1:] if len(words) > 1 else words
-        return line == _KEYED[file] if wanted == ["0"] else set(wanted) <= set(line.split())
     if file.startswith("cpuset."):
-        return _numbers(found) == _numbers(value)
+        wanted = _ranges(value)
+        return None if wanted is None else _ranges(found) == wanted
     if file == "cpu.max":
-        return found.split()[: len(value.split())] == value.split()
-    if file in _EXACT:
-        return found == value
-    return _same_bytes(found, value, _granule(file))
+        plain = value and all(parse(word) is not None for word in value.split(" "))
+        return found.split()[: len(value.split())] == value.split() if plain else None
+    if file in _EXACT or file in _BYTES or _is_huge(file):
+        have, want = parse(found), parse(value)
+        if have is None or want is None:
+            return None
+        return have == want if file in _EXACT or want == UNLIMITED else 0 <= want - have < _granule(file)
+    return None
+
+
+def _line_holds(file: str, found: str, value: str) -> bool | None:
+    """The same for files with a line for each device or name."""
+    key, words = _key(value), value.split()
+    wanted = words[1:] if len(words) > 1 else words
+    if not wanted or not all(_is_plain(word.rpartition("=")[2]) for word in wanted):
+        return None
+    line = _line(found, key) or (found if key == "default" else _KEYED[file])
+    return line == _KEYED[file] if wanted == ["0"] else set(wanted) <= set(line.split())
+
+
+def _is_plain(word: str) -> bool:
+    return word == "default" or parse(word) is not None
 
 
 def _is_huge(file: str) -> bool:
     return file.startswith("hugetlb.")
 
 
-def _key(file: str, value: str) -> str:
+def _key(value: str) -> str:
     """Of which line a write is: a device's, an interface's, or the default."""
     first, _, rest = value.partition(" ")
     return first if rest else "default"
@@ -125,14 +139,17 @@ def _line(found: str, key: str) -> str:
     return ""
 
 
-def _numbers(ranges: str) -> set[int]:
-    """A list like 0-3,7 as a set."""
-    result: set[int] = set()
-    for part in ranges.replace(" ", "").split(","):
-        low, dash, high = part.partition("-")
-        if low.isdecimal() and (high.isdecimal() or not dash):
-            result.update(range(int(low), int(high or low) + 1))
-    return result
+def _ranges(listed: str) -> list[tuple[int, int]] | None:
+    """A list like 0-3,7 as ranges, in order and joined; None for what isn't one."""
+    result: list[tuple[int, int]] = []
+    parts = [part.partition("-") for part in listed.replace(" ", "").split(",")]
+    ends = [(parse(low), parse(high) if dash else parse(low)) for low, dash, high in parts]
+    for low, high in sorted((low, high) for low, high in ends if low is not None and high is not None):
+        if result and low <= result[-1][1] + 1:
+            result[-1] = (result[-1][0], max(high, result[-1][1]))
+        else:
+            result.append((low, high))
+    return result if all(None not in end for end in ends) else None
 
 
 def _granule(file: str) -> int:
@@ -142,9 +159,3 @@ def _granule(file: str) -> int:
     size = file.split(".")[1]
     digits = size[:-2]
     return int(digits) << {"KB": 10, "MB": 20, "GB": 30}.get(size[-2:], 0) if digits.isdecimal() else 1
-
-
-def _same_bytes(found: str, value: str, granule: int) -> bool:
-    """Whether a limit is what was written, rounded down to what the kernel counts in."""
-    have, want = parse(found), parse(value)
-    return have == want if want == UNLIMITED else 0 <= want - have < granule

@@ -427,11 +427,35 @@ def test_what_brings_a_value_back(file: str, text: str | None, value: str, back:
         ("memory.oom_control", "oom_kill_disable 1\nunder_oom 0", "1", True),
         ("memory.reclaim", "", "4096", None),
         ("cgroup.freeze", "1", "0", None),
+        # What the kernel takes too, and writes otherwise: who names a file in unified may.
+        ("memory.high", "536870912", "512M", None),
+        ("pids.max", "16", "0x10", None),
+        ("cpuset.cpus", "0,2", "0-3:1/2", None),
+        ("cpuset.cpus", "7,0-3", "0-2,3,7", True),
+        ("cpuset.cpus", "0-1", "0-99999999999", False),
+        ("cpu.max", "max 100000", "", None),
+        ("cpu.max", "5000 100000", "0x1388", None),
+        ("io.max", "8:0 rbps=16 wbps=max riops=max wiops=max", "8:0 rbps=0x10", None),
+        ("rdma.max", "", "", None),
     ],
 )
 def test_whether_a_value_is_in_force(file: str, text: str, value: str, holds: bool | None) -> None:
     with Kernel({file: text}):
         assert in_force.holds("/group", file, value) is holds
+
+
+@given(
+    st.sampled_from(
+        ["memory.max", "cpu.max", "cpuset.cpus", "io.max", "pids.max", "hugetlb.x.max", "rdma.max", "a.b"]
+    ),
+    st.text("0159-,:=x mak\n", max_size=12),
+    st.text("0159-,:=x mak", max_size=12),
+)
+def test_whatever_is_in_a_file_it_can_be_told(file: str, found: str, value: str) -> None:
+    with Kernel({file: found}):
+        assert in_force.holds("/group", file, value) in (True, False, None)
+        in_force.before("/group", file, value)
+        in_force.number("/group", file)
 
 
 def test_an_empty_cpuset_gets_what_it_had_in_effect() -> None:
