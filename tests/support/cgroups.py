@@ -34,6 +34,8 @@ def in_mode(mode: str) -> Iterator[Layout]:
     assert machine.unified
     with own_mounts():
         subprocess.run(["umount", machine.unified], check=True)
+        # crun writes there all the same, and the directory is everybody's.
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", machine.unified], check=True)
         found = layout.detect()
         assert found.mode == mode
         yield found

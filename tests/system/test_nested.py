@@ -197,6 +197,17 @@ class TestInAUserNamespace:
         assert done.returncode == 5, done.stderr
         assert done.stdout.split() == ["0", "100000", "65536", "65534:character", "special", "file"]
 
+    def test_sysfs_without_a_network_of_its_own(self, unprivileged: Nested) -> None:
+        """Only the owner of the network namespace may mount one: what is there is bound in its place."""
+        linux = unprivileged.bundle.config["linux"]
+        del linux["cgroupsPath"]
+        linux["namespaces"] = [{"type": kind} for kind in ("user", "pid", "mount", "uts", "ipc")]
+        mapping = [{"containerID": 0, "hostID": 0, "size": 1000}]
+        linux.update(uidMappings=mapping, gidMappings=mapping)
+        unprivileged.bundle.shell("ls /sys/kernel >/dev/null && ! touch /sys/x && echo seen").save()
+        done = unprivileged.call("run", "--bundle", "/bundle", "inner")
+        assert done.stdout == "seen\n", done.stderr
+
     def test_a_user_namespace_of_its_own(self, unprivileged: Nested) -> None:
         linux = unprivileged.bundle.config["linux"]
         del linux["cgroupsPath"]
