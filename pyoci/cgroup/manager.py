@@ -353,6 +353,25 @@ class Manager:
         group = self._freezer()
         return group.frozen() if group else False
 
+    def frozen_at(self, below: dict[str, str] | None = None) -> str:
+        """The file that keeps the container frozen, its own or of a cgroup above; "" if none that can be
+        seen does. `below`, as exec_join() has it, begins at a cgroup in the container's.
+        """
+        group = self._freezer()
+        if group is None:
+            return ""
+        asked, file = (
+            ("cgroup.freeze", "cgroup.freeze")
+            if group.version == 2
+            else ("freezer.self_freezing", "freezer.state")
+        )
+        path = group.path + _chosen(group, below or {})
+        while len(path) > len(group.mount):
+            if files.exists(f"{path}/{asked}") and files.read(f"{path}/{asked}") == "1":
+                return f"{path}/{file}"
+            path = path.rpartition("/")[0]
+        return ""
+
     def can_freeze(self) -> bool:
         return self._freezer() is not None
 

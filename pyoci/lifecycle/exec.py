@@ -54,14 +54,26 @@ def _not_running(container_id: str, status: str) -> Error:
 
 def _check_state(container: store.Container, options: ExecOptions) -> None:
     status = container.status()
-    if status == "paused" and not options.ignore_paused:
-        raise Error(
-            f"cannot exec in container {container.id}: it is paused, so the process would hang",
-            code="wrong-state",
-            hint=f"pyoci resume {container.id}, or give --ignore-paused",
-        )
+    if not options.ignore_paused and (status == "paused" or options.cgroup):
+        _check_thawed(container, status, options)
     if status not in ("running", "created", "paused"):
         raise _not_running(container.id, status)
+
+
+def _check_thawed(container: store.Container, status: str, options: ExecOptions) -> None:
+    """Refuses to put a process where it would stand still, before anybody waits for it."""
+    cgroup = manager.load(container.state["cgroup"])
+    at = cgroup.frozen_at(options.cgroup)
+    if not at and status != "paused":
+        return
+    own = not at or os.path.dirname(at) in cgroup.paths().values()
+    raise Error(
+        f"cannot exec in container {container.id}: "
+        f"{'it is paused' if status == 'paused' else 'that cgroup is frozen'}, so the process would hang"
+        + (f" ({at})" if at else ""),
+        code="wrong-state",
+        hint=f"{f'pyoci resume {container.id}' if own else f'thaw it by {at}'}, or give --ignore-paused",
+    )
 
 
 def _check_terminal(process: dict[str, Any], options: ExecOptions) -> None:

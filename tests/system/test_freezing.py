@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyoci.cgroup import layout
+from pyoci.cgroup.layout import Layout
 from support import cgroups
 from support.cgroups import eventually
 from support.containers import Bundle, Runtime, reap_orphans
@@ -25,6 +26,11 @@ exec sleep 300
 """
 
 
+# To freeze, the file to write it to, to thaw.
+UNIFIED = ("1", "cgroup.freeze", "0")
+FREEZER = ("FROZEN", "freezer.state", "THAWED")
+
+
 @pytest.fixture(params=cgroups.layouts())
 def box(request: pytest.FixtureRequest, runtime: Runtime, bundle: Bundle) -> Iterator[Box]:
     """A running container that has frozen one of its processes."""
@@ -37,14 +43,13 @@ class Box:
     def __init__(self, runtime: Runtime, bundle: Bundle) -> None:
         self.runtime = runtime
         alone = layout.detect().mode == "v2"
-        inside, self.file, self.frozen, self.thawed = (
-            ("", "cgroup.freeze", "1", "0") if alone else ("/freezer", "freezer.state", "FROZEN", "THAWED")
-        )
+        frozen, self.file, _ = UNIFIED if alone else FREEZER
+        inside, self.controller = ("", "") if alone else ("/freezer", "freezer:")
         bundle.config["mounts"].append(
             {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid"]}
         )
         bundle.config["process"]["env"] += [
-            f"FREEZER=/sys/fs/cgroup{inside}", f"FILE={self.file}", f"FROZEN={self.frozen}",
+            f"FREEZER=/sys/fs/cgroup{inside}", f"FILE={self.file}", f"FROZEN={frozen}",
         ]  # fmt: skip
         bundle.shell(SCRIPT)
         runtime.detached("run", "--detach", "--bundle", str(bundle.save()), "box")
@@ -92,7 +97,34 @@ def test_exec_in_a_paused_container_is_refused_with_the_way_out(box: Box) -> Non
     box.runtime.ok("pause", "box")
     done = box.runtime.call("exec", "box", "true")
     assert done.returncode == 255
-    assert "it is paused, so the process would hang" in done.stderr and "pyoci resume box" in done.stderr
+    assert "it is paused, so the process would hang" in done.stderr
+    assert f"({box.group / box.file})" in done.stderr, "the freezer's path"
+
+
+def test_exec_in_a_cgroup_that_the_container_froze_is_refused_with_its_path(box: Box) -> None:
+    file = box.group / "below" / box.file
+    done = box.runtime.call("exec", "--cgroup", f"{box.controller}below", "box", "true")
+    assert done.returncode == 255 and f"thaw it by {file}, or give --ignore-paused" in done.stderr
+    box.runtime.ok("exec", "box", "true")
+
+
+def test_exec_in_a_container_frozen_from_above_is_refused_with_that_path(
+    runtime: Runtime, bundle: Bundle, here: Layout, name: str
+) -> None:
+    bundle.args("sleep", "300").config["linux"]["cgroupsPath"] = f"/{name}/inside"
+    runtime.detached("run", "--detach", "--bundle", str(bundle.save()), "box")
+    frozen, file, thawed = UNIFIED if here.mode == "v2" else FREEZER
+    above = Path(here.unified if here.mode == "v2" else here.v1["freezer"], name, file)
+    above.write_text(frozen)
+    try:
+        eventually(lambda: runtime.state("box")["status"] == "paused")
+        done = runtime.call("exec", "box", "true")
+        assert done.returncode == 255 and f"thaw it by {above}" in done.stderr
+        assert "it is paused" in done.stderr and "pyoci resume" not in done.stderr
+    finally:
+        above.write_text(thawed)
+        runtime.ok("delete", "--force", "box")
+        cgroups.remove_named(name)
 
 
 def test_a_cgroup_that_is_frozen_takes_no_new_container(box: Box, tmp_path: Path) -> None:
