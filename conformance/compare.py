@@ -153,6 +153,11 @@ def explain(
         difference.reasons = reasons
 
 
+def _meant(part: str, case: str, subject: Subject) -> bool:
+    """Whether a case is asked for: by its name, or by part of it that isn't another's name."""
+    return part == case or (part in case and part not in subject.cases)
+
+
 def compare(
     runtimes: list[Runtime], template: Path, scratch: Path, only: list[str], subject: Subject = PROCESSES
 ) -> Comparison:
@@ -160,7 +165,7 @@ def compare(
     result = Comparison([runtime.label for runtime in runtimes])
     kinds = {runtime.label: runtime.kind for runtime in runtimes}
     for case, look_at in subject.cases.items():
-        if only and not any(part in case for part in only):
+        if only and not any(_meant(part, case, subject) for part in only):
             continue
         token = f"cf{secrets.token_hex(3)}"
         place = scratch / f"compare-{case.replace(' ', '-').replace(':', '')}"
@@ -170,9 +175,14 @@ def compare(
             explain(difference, kinds, subject.explained, result.used)
             result.differences.append(difference)
     # Two that deviate alike don't differ: only beside a third is an explanation known to be of no use.
-    if not only and len(runtimes) > 2:
+    if len(runtimes) > 2:
+        left_out = subject.cases.keys() - result.sizes.keys()
         result.stale = [
-            one for one in subject.explained if one not in result.used and one.runtime in kinds.values()
+            one
+            for one in subject.explained
+            if one not in result.used
+            and one.runtime in kinds.values()
+            and not any(fnmatch.fnmatchcase(case, one.case) for case in left_out)
         ]
     return result
 
