@@ -124,7 +124,7 @@ def test_memory_that_is_used_is_counted(runtime: Runtime, box: Bundle) -> None:
     eventually(lambda: raw(stats(runtime)["memory"]) == 8 * MIB)
     memory = stats(runtime)["memory"]
     assert memory["usage"]["limit"] == 64 * MIB
-    assert 8 * MIB < memory["usage"]["usage"] < 12 * MIB
+    assert 8 * MIB < memory["usage"]["usage"] < 16 * MIB
     assert memory["cache"] >= 8 * MIB
     assert memory["swap"]["usage"] >= memory["usage"]["usage"], "together with memory, as v1 counts it"
 
@@ -151,7 +151,7 @@ def test_time_and_throttling_are_counted(runtime: Runtime, box: Bundle) -> None:
     assert data["cpuset"]["cpus"] == [0]
     if "percpu" in data["cpu"]["usage"]:
         first, *others = data["cpu"]["usage"]["percpu"]
-        assert first > 100 * sum(others), "it may run nowhere else"
+        assert first > 10 * sum(others), "it may run nowhere else"
 
 
 def test_pressure_is_told_where_the_kernel_knows_it(here: Layout, runtime: Runtime, box: Bundle) -> None:
