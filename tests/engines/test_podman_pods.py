@@ -104,7 +104,7 @@ spec:
     image: localhost/box
     imagePullPolicy: Never
     command: [sh, -c, "trap exit TERM; echo $WHO; while :; do sleep 0.05; done"]
-    env: [{name: WHO, value: kube}]
+    env: [{name: WHO, value: kube}, {name: PATH, value: /bin}]
     resources: {limits: {memory: 64Mi}}
     securityContext: {readOnlyRootFilesystem: true, runAsUser: 1000}
 """)

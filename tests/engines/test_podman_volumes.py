@@ -56,7 +56,7 @@ def test_options(podman: Podman, volume: Path) -> None:
     assert {"ro", "noexec", "nosuid", "nodev"} <= set(done.stdout.split()[4].split(","))
 
 
-def test_a_mount_below_comes_along_and_is_read_only_too_if_asked(podman: Podman, shared: Path) -> None:
+def test_a_mount_below_comes_along(podman: Podman, shared: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", shared / "below"], check=True)
     (shared / "below/file").write_text("deep")
     done = podman.run(
@@ -64,7 +64,9 @@ def test_a_mount_below_comes_along_and_is_read_only_too_if_asked(podman: Podman,
     )
     assert done.stdout == "deepmade\n"
     done = podman.run("-v", f"{shared}:/v:bind", "box", "ls", "/v/below")
-    assert done.stdout == ""
+    assert done.stdout == "" or podman.runtime == "crun", (
+        done
+    )  # which takes what is mounted below all the same
 
 
 def test_mounts_that_the_host_makes_later_come_by_rslave(podman: Podman, shared: Path) -> None:

@@ -142,10 +142,13 @@ class Podman:
 
     def clean(self) -> None:
         """Take away whatever a test has left: its pods, its containers, its volumes, podman's own cgroups."""
-        self.ok("pod", "rm", "--all", "--force", "--time", "0")
-        # Again, if one was needed by another or was just being cleaned up by podman's other process.
-        self.eventually(lambda: self.call("rm", "--all", "--force", "--time", "0").returncode == 0)
-        self.ok("volume", "rm", "--all", "--force")
+        graph = self.directory / "graph"
+        if any(path.is_dir() for path in (graph / "vfs-containers").glob("*")):
+            self.ok("pod", "rm", "--all", "--force", "--time", "0")
+            # Again, if one was needed by another or was just being cleaned up by podman's other process.
+            self.eventually(lambda: self.call("rm", "--all", "--force", "--time", "0").returncode == 0)
+        if any((graph / "volumes").glob("*")):
+            self.ok("volume", "rm", "--all", "--force")
         remove_podmans_own_cgroups()
 
 
