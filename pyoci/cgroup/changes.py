@@ -41,10 +41,10 @@ def update(manager: Manager, wanted: Section, pointer: str, journal: Journal) ->
     check(wanted, now, pointer)
     killed = _killed(now)
     _make(ordered(writes, now), now.paths, journal)
-    if killed is not None and (_killed(now) or 0) > killed:
+    if "memory" in wanted and _killed(now) > killed:
         journal.warn(
-            f"{pointer}/memory/limit: the new limit is below what was in use, and the kernel has killed "
-            f"{(_killed(now) or 0) - killed} process(es) of the container"
+            "the new limit of memory is below what was in use, and the kernel has killed "
+            f"{_killed(now) - killed} process(es) of the container for it"
         )
     return writes
 
@@ -242,10 +242,7 @@ def _note(journal: Journal, place: tuple[str, str, str], old: str | None) -> Non
         journal.note(f"{file} ({old})", lambda: files.write(path, old))
 
 
-def _killed(now: Now) -> int | None:
-    """How many processes the kernel has killed for the limit of memory so far; None where v1 has it, whose
-    kernel refuses a limit below what is in use."""
-    if now.version("memory") != 2:
-        return None
+def _killed(now: Now) -> int:
+    """How many processes v2 has killed for the limit of memory so far; v1 refuses what would kill."""
     found = in_force.text(now.directory("memory.events"), "memory.events") or ""
     return int(dict(line.split() for line in found.splitlines()).get("oom_kill", "0"))

@@ -57,8 +57,19 @@ def _document(given: Given) -> Any:
         if name in given.named:
             raise usage(f"--{name} and --resources exclude each other", "the file says it")
     path = given.texts["resources"]
-    data = document.read_file("/proc/self/fd/0" if path == "-" else path, "the resources")
-    return document.parse(data, "stdin" if path == "-" else path)
+    if path == "-":
+        return document.parse(_stdin(), "stdin")
+    return document.parse(document.read_file(path, "the resources"), path)
+
+
+def _stdin() -> bytes:
+    """All of stdin, be it a file, a pipe or a socket, which couldn't be opened by its name in /proc."""
+    try:
+        with open(0, "rb", closefd=False) as file:
+            return file.read()
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise Error(f"can't read the resources from stdin: {reason}", errno=error.errno or 0) from None
 
 
 def _flags(settings: Settings, given: Given) -> dict[str, Any]:

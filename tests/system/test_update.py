@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -258,6 +259,20 @@ def test_a_file_and_what_isnt_given_stays(box: Box, tmp_path: Path) -> None:
     assert box.saved()["cpu"] == {"shares": 1024, "quota": 30000}
 
 
+def test_stdin_of_any_kind(box: Box) -> None:
+    ours, its = socket.socketpair()  # as Node.js gives its children
+    with ours, its:
+        ours.sendall(b'{"pids": {"limit": 61}}')
+        ours.shutdown(socket.SHUT_WR)
+        box.update("-r", "-", stdin=its)
+    assert box.limits()["pids"] == "61"
+    command = box.runtime.command("update", "-r", "-", "box")
+    closed = ["sh", "-c", 'exec "$@" <&-', "sh", *command]
+    done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "stdin" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -455,7 +470,7 @@ def test_a_limit_below_what_is_in_use_kills_on_v2_and_is_told(runtime: Runtime, 
     greedy(runtime, bundle)
     done = runtime.call("update", "-r", "-", "box", input=json.dumps({"memory": {"limit": 4 * MIB}}))
     assert done.returncode == 0
-    assert "/memory/limit: the new limit is below what was in use" in done.stderr
+    assert "the new limit of memory is below what was in use" in done.stderr
     eventually(lambda: runtime.state("box")["status"] == "stopped")
     runtime.ok("delete", "--force", "box")
 

@@ -364,8 +364,8 @@ def test_processes_that_a_new_limit_kills_are_told() -> None:
     with Deadly(dict(V2)):
         changes.update(group("v2"), {"memory": {"limit": PAGE}}, "", Journal(said.append))
     assert said == [
-        "/memory/limit: the new limit is below what was in use, and the kernel has killed 2 process(es) "
-        "of the container"
+        "the new limit of memory is below what was in use, and the kernel has killed 2 process(es) of the "
+        "container for it"
     ]
 
 
