@@ -150,6 +150,31 @@ def test_an_inherited_affinity_is_reset(sleeper: Sleeper) -> None:
         os.sched_setaffinity(0, allowed)
 
 
+def test_a_caller_pinned_outside_the_cpuset_doesnt_matter(sleeper: Sleeper) -> None:
+    """Neither to create nor to exec: their processes may use what the cpuset has, no less."""
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("there is one CPU only")
+    first, last = min(allowed), max(allowed)
+    sleeper.linux["resources"] = {"cpu": {"cpus": str(first)}}
+    os.sched_setaffinity(0, {last})
+    try:
+        assert os.sched_getaffinity(sleeper.pid()) == {first}
+        shown = sleeper.runtime.ok("exec", "box", "grep", "Cpus_allowed_list", "/proc/self/status")
+        assert shown.split()[1] == str(first)
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def test_exec_affinity_to_more_cpus_than_the_c_library_counts(sleeper: Sleeper) -> None:
+    """cpu_set_t ends at 1023; the kernel leaves out those that there aren't."""
+    first = str(min(os.sched_getaffinity(0)))
+    sleeper.process["execCPUAffinity"] = {"final": f"{first},1024-4000"}
+    sleeper.pid()
+    shown = sleeper.runtime.ok("exec", "box", "grep", "Cpus_allowed_list", "/proc/self/status")
+    assert shown.split()[1] == first
+
+
 def test_exec_affinity(sleeper: Sleeper) -> None:
     """The container's own process isn't meant, and `initial` ends with the preparation."""
     allowed = os.sched_getaffinity(0)
