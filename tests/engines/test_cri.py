@@ -176,10 +176,7 @@ def test_resources_and_their_update(kubelet: Kubelet, pod: str) -> None:
     assert limits(kubelet, container) == (64 << 20, 50000)
     assert Path(f"/proc/{kubelet.pid(container)}/oom_score_adj").read_text() == "500\n"
     before = kubelet.pid(container)
-    update = {"memory_limit_in_bytes": 96 << 20, "cpu_period": 100000, "cpu_quota": 70000}
-    kubelet.call(
-        "UpdateContainerResources", "UpdateContainerResourcesRequest", container_id=container, linux=update
-    )
+    kubelet.update(container, memory_limit_in_bytes=96 << 20, cpu_period=100000, cpu_quota=70000)
     assert limits(kubelet, container) == (96 << 20, 70000)
     assert (kubelet.state(container), kubelet.pid(container)) == ("CONTAINER_RUNNING", before)
     kubelet.stop(container, 0)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
 
-from support import engine_calls
+from support import containerd, engine_calls
 from support.buildah import LIMITS, Buildah
+from support.cri import Kubelet, add_network
 from support.docker import Docker, missing
 from support.podman import Podman, unmount_below
 from support.recorder import Call, Recorder
@@ -28,8 +31,8 @@ def named(engine: str, calls: list[Call]) -> list[str]:
     return names
 
 
-def on_a_screen(command: list[str], environment: dict[str, str]) -> None:
-    screen = Screen(command, environment=environment)
+def on_a_screen(command: list[str], environment: dict[str, str], descriptors: Collection[int] = ()) -> None:
+    screen = Screen(command, environment=environment, descriptors=descriptors)
     assert screen.finish() == 0, screen.seen.decode()
     screen.close()
 
@@ -84,6 +87,43 @@ def test_dockers(tmp_path: Path, image_tar: Path, runtime_path: str) -> None:
     names = named("containerd", [call for call in calls if call not in builds])
     assert {"version", "create", "start", "exec", "pause", "resume", "ps", "kill", "delete"} <= set(names)
     assert any(call.descriptors.get("3") == "socket" for call in calls), "the replay hands on one that isn't"
+
+
+@pytest.mark.skipif(bool(containerd.missing()), reason=f"not installed: {containerd.missing()}")
+def test_ctrs_and_a_kubelets(tmp_path: Path, image_tar: Path, runtime_path: str) -> None:
+    """Both through containerd's shim; a kubelet through the CRI plugin."""
+    recorder = Recorder(tmp_path, runtime_path)
+    daemon = containerd.Containerd(str(recorder.program))
+    try:
+        daemon.start()
+        daemon.import_image(image_tar)
+        with daemon.task("web"):
+            daemon.ok("tasks", "exec", "--exec-id", "e", "web", "true")
+            exec_on_terminal = daemon.command("tasks", "exec", "--exec-id", "t", "--tty", "web", "true")
+            on_a_screen(exec_on_terminal, dict(os.environ), daemon.mounts.descriptors)
+            daemon.ok("tasks", "pause", "web")
+            daemon.ok("tasks", "resume", "web")
+            daemon.ok("tasks", "ps", "web")
+            daemon.ok("tasks", "kill", "--signal", "SIGHUP", "web")
+            daemon.ok("tasks", "kill", "--all", "--signal", "SIGKILL", "web")
+        ctrs = recorder.calls()
+        add_network(daemon.directory / "cni")
+        kubelet = Kubelet(daemon.address, daemon.parent, tmp_path)
+        pod = kubelet.run_pod("pod")
+        container = kubelet.run(pod, "web", "/bin/sleep", "300")
+        assert kubelet.execute(container, "true") == (0, "", "")
+        kubelet.update(container, memory_limit_in_bytes=96 << 20)
+        kubelet.remove_pod(pod)
+        kubelet.close()
+    finally:
+        daemon.close()
+    names = set(named("containerd", ctrs))
+    assert names >= {"create", "start", "exec", "pause", "resume", "ps", "kill", "kill all", "delete"}
+    kubelets = recorder.calls()[len(ctrs) :]
+    assert set(named("containerd", kubelets)) >= {"create", "start", "exec", "update", "kill", "delete"}
+    (update,) = (call for call in kubelets if "update" in call.words)
+    assert json.loads(update.given["--resources"])["memory"]["limit"] == 96 << 20
+    assert any("--console-socket" in call.words for call in ctrs)
 
 
 @pytest.mark.skipif(not shutil.which("podman"), reason="podman isn't installed")

@@ -135,6 +135,11 @@ class Kubelet:
         done = self.call("ExecSync", "ExecSyncRequest", container_id=container, cmd=command, timeout=seconds)
         return done.exit_code, done.stdout.decode(), done.stderr.decode()
 
+    def update(self, container: str, **resources: Any) -> None:
+        """Change some of LinuxContainerResources."""
+        request = {"container_id": container, "linux": resources}
+        self.call("UpdateContainerResources", "UpdateContainerResourcesRequest", **request)
+
     def status(self, container: str) -> Any:
         request = {"container_id": container}
         return self.call("ContainerStatus", "ContainerStatusRequest", **request).status
