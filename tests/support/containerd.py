@@ -126,11 +126,12 @@ class Containerd:
 
     def close(self) -> None:
         """End what is left, then the daemon, and remove all there was of it."""
+        lives = self.daemon is not None and self.daemon.poll() is None
         try:
-            for name in self.ok("tasks", "list", "--quiet").split():
+            for name in self.ok("tasks", "list", "--quiet").split() if lives else ():
                 self.ok("tasks", "delete", "--force", name)
         finally:
-            if self.daemon and self.daemon.poll() is None:
+            if self.daemon and lives:
                 self.daemon.terminate()
                 self.daemon.wait(SECONDS)
             for pid in adopted(str(self.directory)):  # only if something went wrong

@@ -24,6 +24,7 @@ from support.mounts import KeptMounts
 DAEMON = "/usr/sbin/dockerd"
 CLIENT = "/usr/bin/docker"
 # Docker's defaults are above this machine's hard limits, which nobody without CAP_SYS_RESOURCE can raise.
+FIRST_USER = 300000  # on the host, of containers whose users are mapped
 LIMITS = ["--default-ulimit", "nofile=1000:1000", "--oom-score-adjust", "0"]
 
 
@@ -35,12 +36,17 @@ def missing() -> str:
 class Docker:
     """A daemon whose default runtime is the given one, which it knows by the name `tested`, too."""
 
-    def __init__(self, runtime: str) -> None:
+    def __init__(self, runtime: str, remapped: bool = False) -> None:
+        """remapped: containers get a user namespace, whose users are nobody's subordinate ones."""
         # Not below pytest's directory: a Unix socket's path has at most 107 characters.
         self.directory = Path(tempfile.mkdtemp(prefix="dk-"))
         self.runtime = runtime
-        self.mounts = KeptMounts("/run/containerd")
+        subordinate = f"nobody:{FIRST_USER}:65536\n"
+        files = {"/etc/subuid": subordinate, "/etc/subgid": subordinate}  # both by the user's name
+        self.mounts = KeptMounts("/run/containerd", files=files if remapped else {})
+        self.flags = ["--userns-remap", "nobody:nogroup"] if remapped else []
         self.parent = self.directory.name  # of the containers' cgroups
+        self.directory.chmod(0o711)  # a container's root that isn't the host's has to come here
         (self.directory / "bin").mkdir()
         (self.directory / "bin/runc").symlink_to(runtime)  # BuildKit knows no other name
         (self.directory / "daemon.json").write_text(
@@ -65,7 +71,7 @@ class Docker:
             "--data-root", f"{directory}/data", "--exec-root", f"{directory}/exec",
             "--pidfile", f"{directory}/pid", "--storage-driver", "vfs", "--live-restore",
             "--bridge", "none", "--iptables=false", "--ip6tables=false",
-            "--cgroup-parent", f"/{self.parent}", *LIMITS,
+            "--cgroup-parent", f"/{self.parent}", *LIMITS, *self.flags,
         ]  # fmt: skip
         with (directory / "log").open("ab") as log:
             self.daemon = subprocess.Popen(
@@ -108,11 +114,12 @@ class Docker:
 
     def close(self) -> None:
         """End the containers, then the daemon, and remove all there was of it."""
+        lives = self.daemon is not None and self.daemon.poll() is None
         try:
-            if ids := self.ok("ps", "--all", "--quiet").split():
+            if lives and (ids := self.ok("ps", "--all", "--quiet").split()):
                 self.ok("rm", "--force", "--volumes", *ids)
         finally:
-            if self.daemon and self.daemon.poll() is None:
+            if lives:
                 self.stop()
             for pid in adopted(str(self.directory)):  # only if something went wrong
                 os.kill(pid, signal.SIGKILL)

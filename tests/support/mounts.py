@@ -6,7 +6,9 @@ import contextlib
 import ctypes
 import os
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 CLONE_NEWNS = 0x20000
 
@@ -33,14 +35,21 @@ def own_mounts() -> Iterator[None]:
 
 
 class KeptMounts:
-    """A mount namespace that stays until it is closed, with empty directories of its own in some places."""
+    """A mount namespace that stays until it is closed, with empty directories of its own in some places, and
+    files with other contents."""
 
-    def __init__(self, *places: str) -> None:
+    def __init__(self, *places: str, files: Mapping[str, str] = MappingProxyType({})) -> None:
         for place in places:
             os.makedirs(place, exist_ok=True)
         with own_mounts():
             for place in places:
                 subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=711", "tmpfs", place], check=True)
+            for path, content in files.items():
+                with tempfile.NamedTemporaryFile("w") as file:
+                    os.fchmod(file.fileno(), 0o644)
+                    file.write(content)
+                    file.flush()
+                    subprocess.run(["mount", "--bind", file.name, path], check=True)
             self.descriptor = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY)
 
     @property
