@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,12 +100,10 @@ def test_terminals(containerd: Containerd) -> None:
             screen.type("echo si''zed\n")
             screen.expect("/dev/pts/0")
             screen.expect("sized")
-            screen.resize(50, 120)
-            screen.process.send_signal(signal.SIGWINCH)
             screen.type(
                 "until [ \"$(busybox stty size)\" = '50 120' ]; do sleep 0.05; done; echo res''ized\n"
             )
-            screen.expect("resized")
+            screen.resize_until(50, 120, "resized")
             screen.type(f"exit {code}\n")
             assert screen.finish() == code
             screen.close()

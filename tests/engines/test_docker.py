@@ -78,10 +78,8 @@ def test_a_shell_on_a_terminal(docker: Docker) -> None:
     screen.expect("/dev/pts/0")
     screen.expect("40 100")
     screen.expect("owner 0:88:0")
-    screen.resize(50, 120)
-    screen.process.send_signal(signal.SIGWINCH)
-    screen.type("while [ \"$(busybox stty size)\" != '50 120' ]; do sleep 0.05; done; echo res''ized\n")
-    screen.expect("resized")
+    screen.type("until [ \"$(busybox stty size)\" = '50 120' ]; do sleep 0.05; done; echo res''ized\n")
+    screen.resize_until(50, 120, "resized")
     screen.type("echo asl''eep; sleep 300\n")
     screen.expect("asleep")
     screen.seen = b""
@@ -179,7 +177,7 @@ def test_a_paused_container_can_be_removed(docker: Docker) -> None:
     with docker.service() as container:
         docker.ok("pause", container)
         docker.ok("rm", "--force", container)
-        assert docker.ok("ps", "--all", "--quiet") == ""
+        assert docker.ok("ps", "--all", "--quiet", "--filter", f"id={container}") == ""
 
 
 def test_ps_and_top_tell_the_truth(docker: Docker) -> None:
@@ -193,10 +191,11 @@ def test_ps_and_top_tell_the_truth(docker: Docker) -> None:
         assert title.split() == ["PID", "COMMAND"]
         assert {int(line.split()[0]) for line in lines} == here
         assert sorted(line.split()[-1] for line in lines) == ["300", "301", "302", "exit"]
-        assert docker.ok("ps", "--format", "{{.Names}} {{.State}}") == "busy running\n"
+        mine = ("--filter", f"id={container}")
+        assert docker.ok("ps", *mine, "--format", "{{.Names}} {{.State}}") == "busy running\n"
         os.kill(pid, signal.SIGKILL)  # behind Docker's back
-        eventually(lambda: docker.ok("ps", "--quiet") == "")
-        listed = docker.ok("ps", "--all", "--format", "{{.Names}} {{.State}} {{.Status}}")
+        eventually(lambda: docker.ok("ps", *mine, "--quiet") == "")
+        listed = docker.ok("ps", "--all", *mine, "--format", "{{.Names}} {{.State}} {{.Status}}")
         assert listed.startswith("busy exited Exited (137)")
 
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -44,6 +45,15 @@ class Screen:
 
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def resize_until(self, rows: int, columns: int, text: str) -> None:
+        """Resize, and tell the command until the text is there: one that just began may not listen yet."""
+        self.resize(rows, columns)
+        deadline = time.monotonic() + SECONDS
+        while text.encode() not in self.seen:
+            assert time.monotonic() < deadline, f"{text!r} is not in {self.seen.decode()!r}"
+            self.process.send_signal(signal.SIGWINCH)
+            self.read(0.2)
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
