@@ -21,12 +21,14 @@ PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
 class User:
-    """home         his, with nothing in it
+    """uid, gid     his
+    home         his, with nothing in it
     runtime_dir  what a login would give him as XDG_RUNTIME_DIR
     environment  all of what he starts something with
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, uid: int = UID, gid: int = GID) -> None:
+        self.uid, self.gid = uid, gid
         self.home, self.runtime_dir = directory / "home", directory / "run"
         for path in (self.home, self.runtime_dir):
             path.mkdir(mode=0o700)
@@ -36,12 +38,12 @@ class User:
     def give(self, path: Path) -> Path:
         """Makes a file, or a directory with all that is in it, his."""
         for one in (path, *path.rglob("*")):
-            os.chown(one, UID, GID, follow_symlinks=False)
+            os.chown(one, self.uid, self.gid, follow_symlinks=False)
         return path
 
     def command(self, *words: str) -> list[str]:
         """A command as him: with his ids and no group beside, without a capability, his environment alone."""
-        identity = ["--reuid", str(UID), "--regid", str(GID), "--clear-groups", "--inh-caps=-all"]
+        identity = ["--reuid", str(self.uid), "--regid", str(self.gid), "--clear-groups", "--inh-caps=-all"]
         variables = [f"{name}={value}" for name, value in self.environment.items()]
         return [
             "setpriv",
@@ -91,7 +93,7 @@ class RootlessBundle(Bundle):
 
     def map_more(self) -> None:
         """Beside himself as root, the ids that /etc/subuid and /etc/subgid give him."""
-        for kind, own in (("uidMappings", UID), ("gidMappings", GID)):
+        for kind, own in (("uidMappings", self.user.uid), ("gidMappings", self.user.gid)):
             self.config["linux"][kind] = [
                 {"containerID": 0, "hostID": own, "size": 1},
                 {"containerID": 1, "hostID": FIRST, "size": COUNT},
