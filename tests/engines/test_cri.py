@@ -70,9 +70,12 @@ def test_a_sandbox(kubelet: Kubelet, pod: str) -> None:
     assert all(group.endswith(f"/{kubelet.parent}/pod/{pod}") for group in groups), groups
 
 
-def test_a_runtime_class_that_nobody_knows(kubelet: Kubelet) -> None:
+def test_a_runtime_class_chooses_the_runtime(kubelet: Kubelet) -> None:
+    """Its handler: without one it would be the default, which isn't there."""
     with pytest.raises(grpc.RpcError, match="no runtime for"):
         kubelet.run_pod("lost", handler="unknown")
+    with pytest.raises(grpc.RpcError, match=programs.MISSING):
+        kubelet.run_pod("lost", handler="")
 
 
 def test_containers_share_the_sandboxs_namespaces(kubelet: Kubelet, pod: str, container: str) -> None:

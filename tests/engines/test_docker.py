@@ -29,6 +29,11 @@ def test_output_and_status_of_run(docker: Docker, name: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (42, "out\n", "err\n")
 
 
+def test_a_runtime_is_chosen_by_its_name(docker: Docker) -> None:
+    done = docker.run("--runtime", "missing", "box", "true")
+    assert done.returncode != 0 and programs.MISSING in done.stderr
+
+
 def test_input_of_run(docker: Docker) -> None:
     done = docker.call("run", "--rm", "--interactive", "box", "/bin/cat", input="line\n" * 10000)
     assert (done.returncode, done.stdout) == (0, "line\n" * 10000)

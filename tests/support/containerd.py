@@ -20,7 +20,7 @@ from typing import Any
 
 from support.cgroups import eventually, remove_named
 from support.containers import SECONDS
-from support.docker import adopted
+from support.docker import MISSING, adopted
 from support.mounts import KeptMounts
 
 PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
@@ -44,12 +44,17 @@ conf_dir = "{directory}/cni"
 
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "native"
-default_runtime_name = "tested"
+default_runtime_name = "missing"
 
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested]
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]
 BinaryName = "{runtime}"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.missing]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.missing.options]
+BinaryName = "{missing}"
 """
 
 
@@ -59,7 +64,7 @@ def missing() -> str:
 
 
 class Containerd:
-    """A daemon whose CRI plugin has the given runtime as its default, by the name `tested`."""
+    """A daemon whose CRI plugin knows the given runtime by the name `tested`, as a RuntimeClass's handler."""
 
     def __init__(self, runtime: str) -> None:
         # Not below pytest's directory: a Unix socket's path has at most 107 characters.
@@ -67,7 +72,9 @@ class Containerd:
         self.runtime = runtime
         self.mounts = KeptMounts("/run/containerd")
         self.parent = self.directory.name  # of the containers' cgroups
-        configuration = CONFIGURATION.format(directory=self.directory, runtime=runtime, image=IMAGE)
+        configuration = CONFIGURATION.format(
+            directory=self.directory, runtime=runtime, missing=MISSING, image=IMAGE
+        )
         (self.directory / "config.toml").write_text(configuration)
         for name in ("cni", "bin"):
             (self.directory / name).mkdir()

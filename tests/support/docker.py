@@ -24,6 +24,7 @@ from support.mounts import KeptMounts
 DAEMON = "/usr/sbin/dockerd"
 CLIENT = "/usr/bin/docker"
 # Docker's defaults are above this machine's hard limits, which nobody without CAP_SYS_RESOURCE can raise.
+MISSING = "/nonexistent/runtime"  # of another runtime, which shows that a container gets the one it names
 FIRST_USER = 300000  # on the host, of containers whose users are mapped
 LIMITS = ["--default-ulimit", "nofile=1000:1000", "--oom-score-adjust", "0"]
 
@@ -50,7 +51,12 @@ class Docker:
         (self.directory / "bin").mkdir()
         (self.directory / "bin/runc").symlink_to(runtime)  # BuildKit knows no other name
         (self.directory / "daemon.json").write_text(
-            json.dumps({"runtimes": {"tested": {"path": runtime}}, "default-runtime": "tested"})
+            json.dumps(
+                {
+                    "runtimes": {"tested": {"path": runtime}, "missing": {"path": MISSING}},
+                    "default-runtime": "tested",
+                }
+            )
         )
         self.environment = {
             "PATH": f"{self.directory}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
