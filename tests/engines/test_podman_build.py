@@ -70,14 +70,14 @@ def test_options_of_the_steps(build: Podman, tmp_path: Path) -> None:
         "--ulimit",
         "nofile=500:500",
         "--ulimit",
-        "nproc=400:400",
+        "nproc=3000:3000",
     ]
     flags += ["--cap-drop", "all", "--cap-add", "CAP_CHOWN", "--memory", "64m"]
     done = built(build, tmp_path / "context", f"FROM box\nRUN ({script}) > /out 2>&1; true\n", *flags)
     assert done.returncode == 0, done.stderr
     lines = build.run("made", "cat", "/out").stdout.splitlines()
     assert lines[:2] == ["mounted", "500"] and lines[2].endswith(f"{1:016x}")
-    assert lines[3].split()[2:4] == ["400", "400"]
+    assert lines[3].split()[2:4] == ["3000", "3000"]
 
 
 def test_mounts_and_secrets_of_one_step(build: Podman, tmp_path: Path) -> None:

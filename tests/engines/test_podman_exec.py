@@ -92,8 +92,7 @@ def test_a_terminal(box: Podman) -> None:
     try:
         screen.expect("ready")
         assert b"/dev/pts/0\r\n" in screen.seen and b"25 81\r\n" in screen.seen
-        screen.resize(20, 50)
-        screen.expect("20 50")
+        screen.resize_until(20, 50, "20 50")
         screen.type("\n")
         assert screen.finish() == 11
     finally:

@@ -118,14 +118,14 @@ def test_update(podman: Podman) -> None:
 
 
 def test_rlimits(podman: Podman) -> None:
-    flags = ["--ulimit", "nofile=300:400", "--ulimit", "nproc=500", "--ulimit", "core=0"]
+    flags = ["--ulimit", "nofile=300:400", "--ulimit", "nproc=4000", "--ulimit", "core=0"]
     flags += ["--ulimit", "stack=1048576:2097152"]
     script = "ulimit -Sn; ulimit -Hn; ulimit -c; grep -E 'Max (stack|proc)' /proc/self/limits"
     values = podman.sh(script, *flags).splitlines()
     assert values[:3] == ["300", "400", "0"]
     assert [line.split() for line in values[3:]] == [
         ["Max", "stack", "size", "1048576", "2097152", "bytes"],
-        ["Max", "processes", "500", "500", "processes"],
+        ["Max", "processes", "4000", "4000", "processes"],
     ]
     assert podman.sh("ulimit -Sn") == "1000\n"  # containers.conf's
 
@@ -136,7 +136,7 @@ def test_a_limit_above_the_machines(podman: Podman) -> None:
     capabilities = int(Path("/proc/self/status").read_text().partition("CapEff:\t")[2].split()[0], 16)
     if capabilities >> 24 & 1:
         pytest.skip("with CAP_SYS_RESOURCE every limit can be raised")
-    flags = ["--ulimit", f"nofile={hard + 1}:{hard + 1}", "--ulimit", "nproc=500"]
+    flags = ["--ulimit", f"nofile={hard + 1}:{hard + 1}", "--ulimit", "nproc=4000"]
     done = podman.run(*flags, "box", "true")
     assert done.returncode in (126, 127), done
     if podman.runtime == "pyoci":

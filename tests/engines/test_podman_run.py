@@ -68,8 +68,7 @@ def test_a_terminal(podman: Podman) -> None:
     try:
         screen.expect("ready")
         assert b"/dev/pts/0\r\n" in screen.seen and b"31 97\r\n" in screen.seen
-        screen.resize(20, 50)
-        screen.expect("20 50")
+        screen.resize_until(20, 50, "20 50")
         screen.type("\x03")
         screen.expect("caught")
         assert screen.finish() == 33

@@ -17,7 +17,7 @@ from support.screen import Screen
 # Engines' default limits are above this machine's hard ones, which nobody without CAP_SYS_RESOURCE can raise.
 CONTAINERS_CONF = """\
 [containers]
-default_ulimits = ["nofile=1000:1000", "nproc=1000:1000"]
+default_ulimits = ["nofile=1000:1000", "nproc=5000:5000"]
 [engine]
 runtime = "{name}"
 runtime_supports_json = ["{name}"]
