@@ -152,6 +152,31 @@ def reload_all() -> None:
     systemctl("set-property", "--runtime", UNIT, "IOWeight=200")
 
 
+def test_limits_that_are_no_properties_survive_a_reload(systemd: Runtime, bundle: Bundle) -> None:
+    """systemd has no name for them, so that they are set beside it; nor does it take them away."""
+    disk = {name: numbers("/dev/vda")[name] for name in ("major", "minor")}
+    line = f"{disk['major']}:{disk['minor']} rbps=4096 wbps=max riops=max wiops=77"
+    bundle.config["linux"]["resources"] = {
+        "cpu": {"quota": 50000, "period": 100000, "burst": 20000},
+        "blockIO": {
+            "throttleReadBpsDevice": [{**disk, "rate": 4096}],
+            "throttleWriteIOPSDevice": [{**disk, "rate": 77}],
+        },
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}],
+        "unified": {"memory.swap.high": str(30 << 20), "cgroup.max.depth": "5", "pids.max": "20"},
+    }
+    expected = {
+        "cpu.max": "50000 100000", "cpu.max.burst": "20000", "io.max": line,
+        "hugetlb.2MB.max": str(4 << 20), "hugetlb.2MB.rsvd.max": str(4 << 20),
+        "memory.swap.high": str(30 << 20), "cgroup.max.depth": "5", "pids.max": "20",
+    }  # fmt: skip
+    begin(systemd, in_scope(bundle))
+    for _ in range(2):
+        assert {name: (GROUP / name).read_text().strip() for name in expected} == expected
+        reload_all()
+    systemd.ok("delete", "--force", "one")
+
+
 def test_updated_limits_survive_a_reload(systemd: Runtime, bundle: Bundle) -> None:
     bundle.config["linux"]["resources"] = LIMITS
     begin(systemd, in_scope(bundle))
