@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyoci.cgroup import layout
-from support.cgroups import membership
+from support.cgroups import eventually, membership
 from support.containers import Bundle, Runtime, Sleeper
 
 MODE = layout.detect().mode
@@ -151,3 +151,20 @@ def test_a_further_process_is_born_in_the_containers_cgroup(
     done = subprocess.run([*strace, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
     assert done.stdout == b"0::/\n"
     assert "/proc/self/cgroup" in trace.read_text() and "cgroup.procs" not in trace.read_text()
+
+
+@v2_alone
+def test_exec_works_where_the_container_has_enabled_controllers(
+    bundle: Bundle, sleeper: Sleeper, runtime: Runtime
+) -> None:
+    """As a nested engine or systemd does: then the container's own cgroup takes no process (EBUSY)."""
+    bundle.config["mounts"].append(mount())
+    bundle.shell(
+        "cd /sys/fs/cgroup; busybox mkdir leaf; echo 1 > leaf/cgroup.procs; "
+        "echo +pids > cgroup.subtree_control; : > /tmp/ready; exec sleep 300"
+    )
+    runtime.detached("run", "--detach", "--bundle", str(bundle.save()), "box")
+    eventually((bundle.rootfs / "tmp/ready").exists)
+    assert runtime.ok("exec", "box", "cat", "/proc/self/cgroup") == "0::/leaf\n"
+    refused = runtime.call("exec", "--cgroup", "/", "box", "true")
+    assert refused.returncode == 255 and "device or resource busy" in refused.stderr

@@ -57,6 +57,7 @@ PAINS = {
         (system("systemd"), "test_device_rules_survive_a_reload"),
         (system("systemd"), "test_updated_device_rules_survive_a_reload"),
         (system("systemd"), "test_limits_survive_a_reload"),
+        (system("systemd"), "test_limits_that_are_no_properties_survive_a_reload"),
     ],
     "22: the caller's CPU affinity is inherited, and large machines are cut off": [
         (system("process_scheduling"), "test_an_inherited_affinity_is_reset"),
@@ -71,6 +72,7 @@ PAINS = {
         (system("limits_compared"), "test_every_control_file_has_the_same_value_or_a_reason"),
     ],
     "24: exec says EBUSY once the container has enabled controllers": [
+        (system("delegation"), "test_exec_works_where_the_container_has_enabled_controllers"),
         (
             system("cgroup_v2"),
             "test_where_the_container_made_controllers_its_own_exec_goes_to_its_first_process",
