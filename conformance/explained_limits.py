@@ -48,7 +48,7 @@ _V2 = (
     *each("runc", "1.1.5 is older than idle", "unified cpu.idle", case="*idle", undo=be("1")),
     *each("runc", "1.1.5 is older than idle", "unified cpu.weight", case="*idle", undo=be("1")),
     *each("runc", "1.1.5 is older than idle", "unified cpu.weight.nice", case="*idle", undo=be("19")),
-    *each("crun", "refuses some of v1's wishes also where v2 has nothing else", "failure",
+    *each("crun", "refuses useHierarchy also where it asks for what v2 always does", "failure",
           case="cautious memory"),
     *each("crun", "takes a memory limit of 0 for one, and is killed by it", "failure", case="zeros"),
     *each("crun", "knows nothing of rdma", "failure", case="rdma"),

@@ -21,10 +21,9 @@ OTHERS = ("runc", "crun")
 SECONDS = 900  # in the VM, which is emulated; here it is a minute
 # On v2, which is tried in a VM where each takes some seven seconds, those in which it has its own ways.
 ON_V2 = (
-    "nothing", "memory", "memory and endless swap", "swappiness", "cautious memory", "shares", "quota",
-    "burst", "idle", "realtime", "zeros", "weight of a device", "huge pages", "rdma", "unified",
-    "all at once", "update: memory, down", "update: period alone", "update: quota that can't be",
-    "update: all, by file",
+    "nothing", "memory and endless swap", "swappiness", "cautious memory", "shares", "burst", "idle", "zeros",
+    "weight of a device", "huge pages", "rdma", "unified", "all at once", "update: memory, down",
+    "update: period alone", "update: quota that can't be", "update: all, by file",
 )  # fmt: skip
 UNDER_SYSTEMD = ("nothing", "idle", "unified", "all devices", "update: all, by file")
 V2 = layout.detect().mode == "v2"
