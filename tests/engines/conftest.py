@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from support.containerd import Containerd
 from support.containers import Bundle, open_to_everyone
+from support.directories import short_directory
 from support.docker import Docker
 from support.leftovers import Before, adopt_orphans
 from support.podman import Podman, unmount_below
@@ -104,7 +104,7 @@ def podman_store(image_tar: Path, runtime_path: str) -> Iterator[Podman]:
     if not shutil.which("podman"):
         pytest.skip("podman isn't installed: .ci/install test")
     # Not below pytest's directory: podman wants its runroot to have at most 50 characters.
-    with tempfile.TemporaryDirectory(prefix="podman-") as name:
+    with short_directory("podman-") as name:
         open_to_everyone(Path(name))  # roots of user namespaces come to their root filesystems
         podman = Podman(Path(name), runtime_path)
         podman.ok("import", str(image_tar), "box")

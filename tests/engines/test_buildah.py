@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.buildah import LIMITS, Buildah
+from support.directories import short_directory
 from support.recorder import Recorder
 from support.screen import Screen
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("buildah"), reason="buildah isn
 
 @pytest.fixture(scope="module")
 def buildah(image_tar: Path, runtime_path: str) -> Iterator[Buildah]:
-    with tempfile.TemporaryDirectory(prefix="buildah-") as name:
+    with short_directory("buildah-") as name:
         buildah = Buildah(Path(name), runtime_path)
         buildah.make_image(image_tar)
         yield buildah

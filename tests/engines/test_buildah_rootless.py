@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from pyoci.cgroup.layout import detect
 from support.containers import SECONDS, reap_orphans
+from support.directories import short_directory
 from support.unprivileged import UID, User, missing_helpers, unprivileged
 
 pytestmark = [
@@ -24,7 +24,7 @@ RECIPE = "FROM scratch\nADD image.tar /\nRUN id -u > /who && cat /proc/self/uid_
 
 @pytest.fixture
 def user(image_tar: Path) -> Iterator[User]:
-    with tempfile.TemporaryDirectory(prefix="user-") as name, unprivileged(Path(name)) as user:
+    with short_directory("user-") as name, unprivileged(Path(name)) as user:
         state = user.home / "b"
         (user.home / "storage.conf").write_text(
             f'[storage]\ndriver = "vfs"\nrunroot = "{state}/run"\ngraphroot = "{state}/graph"\n'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.containers import SECONDS, reap_orphans
+from support.directories import short_directory
 from support.unprivileged import FIRST, UID, User, missing_helpers, unprivileged
 
 pytestmark = [
@@ -76,7 +76,7 @@ class Podman:
 @pytest.fixture(scope="module")
 def podman(image_tar: Path, runtime_path: str, _orphans: None) -> Iterator[Podman]:
     # Not below pytest's directory: podman wants its runroot to have at most 50 characters.
-    with tempfile.TemporaryDirectory(prefix="user-") as name, unprivileged(Path(name)) as user:
+    with short_directory("user-") as name, unprivileged(Path(name)) as user:
         podman = Podman(user, runtime_path)
         user.give(Path(shutil.copy(image_tar, user.home / "image.tar")))
         podman.ok("import", "image.tar", "box")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from support import containerd, engine_calls
 from support.buildah import LIMITS, Buildah
 from support.cri import Kubelet, add_network
+from support.directories import short_directory
 from support.docker import Docker, missing
 from support.podman import Podman, unmount_below
 from support.recorder import Call, Recorder
@@ -40,7 +40,7 @@ def on_a_screen(command: list[str], environment: dict[str, str], descriptors: Co
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """One with a short name, as engines want it."""
-    with tempfile.TemporaryDirectory(prefix="calls-") as name:
+    with short_directory("calls-") as name:
         yield Path(name)
 
 
