@@ -71,10 +71,14 @@ test-engines: build
 	@.ci/install test
 	@$(BIN)/pytest -v tests/engines --runtime $(RUNTIME)
 
-## make test-v2        in a VM with cgroup v2, AppArmor and systemd, the system tests that depend on them; and SELinux's
+## make test-v2        in a VM with cgroup v2, AppArmor and systemd, the system tests that depend on them; systemd's with v1, SELinux's
+HYBRID := --kernel-arg systemd.unified_cgroup_hierarchy=0
 SELINUX := --kernel-arg security=selinux --kernel-arg selinux=1 --kernel-arg enforcing=0
 test-v2: build
 	@.ci/install vm
+	@echo "in the VM with v1's hierarchies:"; PYTHONPATH=tests $(BIN)/python -m vm $(HYBRID) -- $(BIN)/pytest \
+	tests/system/test_systemd_hybrid.py tests/system/test_resource_properties.py \
+	-k "test_systemd_hybrid or hybrid and (network or hugepageLimits or rdma)"
 	@echo "in the VM:"; PYTHONPATH=tests $(BIN)/python -m vm -- $(BIN)/pytest -m layout tests/system
 	@echo "in the VM with SELinux:"; \
 	PYTHONPATH=tests $(BIN)/python -m vm $(SELINUX) -- $(BIN)/pytest $(wildcard tests/system/test_selinux*.py)
