@@ -325,3 +325,17 @@ def test_a_cgroup_below_the_units(systemd: Runtime, bundle: Bundle) -> None:
     assert systemd.ok("exec", "box", "cat", "/proc/self/cgroup") == "0::/\n"
     systemd.ok("delete", "--force", "box")
     assert not GROUP.exists()
+
+
+def test_a_systemd_that_executes_itself_anew_meanwhile(systemd: Runtime, bundle: Bundle) -> None:
+    """Every connection to it breaks then: whatever was asked is asked again."""
+    saved = str(in_scope(bundle).args("sleep", "300").save())
+    for _ in range(2):
+        anew = subprocess.Popen(["systemctl", "daemon-reexec"])
+        systemd.detached("--systemd-cgroup", "run", "--detach", "--bundle", saved, "box")
+        assert GROUP.is_dir() and membership(systemd.state("box")["pid"])[""].endswith(UNIT)
+        anew.wait(60)
+        anew = subprocess.Popen(["systemctl", "daemon-reexec"])
+        systemd.ok("delete", "--force", "box")
+        anew.wait(60)
+        assert not GROUP.exists()

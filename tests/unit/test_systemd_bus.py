@@ -29,29 +29,43 @@ class Systemd:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(str(directory / "systemd/private"))
         self.socket.listen()
-        self.answer: Answer | None = lambda message: []
+        self.answer: Answer = lambda message: []
         self.calls: list[str] = []
+        self.losses = 0  # how many connections are closed once something is asked
+        self.hang_up = False  # whether this one is closed once it was answered
         self.thread = threading.Thread(target=self.serve)
         self.thread.start()
 
     def serve(self) -> None:
-        connection, _ = self.socket.accept()
-        with connection:
-            connection.recv(1024)
-            connection.sendall(b"DATA\r\n")
-            connection.sendall(b"OK 0123456789abcdef0123456789abcdef\r\n")
-            parser, serial = Parser(), 100
-            while data := connection.recv(65536):
-                parser.add_data(data)
-                while message := parser.get_next_message():
-                    self.calls.append(message.header.fields[HeaderFields.member])
-                    if self.answer is None:
-                        return
-                    for part in self.answer(message):
-                        serial += 1
-                        connection.sendall(part.serialise(serial))
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return  # closed: the test is over
+            with connection:
+                self.converse(connection)
+
+    def converse(self, connection: socket.socket) -> None:
+        if b"BEGIN" not in connection.recv(1024):
+            return
+        connection.sendall(b"DATA\r\nOK 0123456789abcdef0123456789abcdef\r\n")
+        parser, serial = Parser(), 100
+        while data := connection.recv(65536):
+            parser.add_data(data)
+            while message := parser.get_next_message():
+                self.calls.append(message.header.fields[HeaderFields.member])
+                if self.losses:
+                    self.losses -= 1
+                    return
+                for part in self.answer(message):
+                    serial += 1
+                    connection.sendall(part.serialise(serial))
+                if self.hang_up:
+                    self.hang_up = False
+                    return
 
     def close(self) -> None:
+        self.socket.shutdown(socket.SHUT_RDWR)
         self.thread.join()
         self.socket.close()
 
@@ -119,8 +133,28 @@ def test_a_refusal_has_systemds_words(systemd: Systemd, connected: Bus) -> None:
     assert (caught.value.name, caught.value.text) == ("UnitExists", "it is there already")
 
 
+def test_a_systemd_that_executes_itself_anew_is_asked_again(systemd: Systemd, connected: Bus) -> None:
+    systemd.losses = 1
+    systemd.answer = lambda message: [new_method_return(message, "o", (JOB,)), removed(JOB, "done")]
+    connected.run_job(*START)
+    assert connected.repeated and systemd.calls == ["StartTransientUnit"] * 2
+
+
+def test_a_job_whose_end_was_lost_is_asked_for_again(systemd: Systemd, connected: Bus) -> None:
+    def answer(message: Message) -> list[Message]:
+        accepted = new_method_return(message, "o", (JOB,))
+        if len(systemd.calls) == 1:
+            systemd.hang_up = True
+            return [accepted]
+        return [accepted, removed(JOB, "done")]
+
+    systemd.answer = answer
+    connected.run_job(*START)
+    assert connected.repeated and systemd.calls == ["StartTransientUnit"] * 2
+
+
 def test_a_systemd_that_goes_away_is_said_to_have(systemd: Systemd, connected: Bus) -> None:
-    systemd.answer = None
+    systemd.losses = 2
     with pytest.raises(Error, match=f"closed the connection while StartTransientUnit of {UNIT} was awaited"):
         connected.run_job(*START)
 

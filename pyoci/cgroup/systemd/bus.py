@@ -11,7 +11,7 @@ import socket
 import stat
 from collections import deque
 from errno import EACCES, ECONNRESET
-from time import monotonic
+from time import monotonic, sleep
 
 from jeepney import DBusAddress, HeaderFields, Message, MessageType, Parser, Properties, new_method_call
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 SECONDS = 30.0  # for one answer, and for one job
+BACK_SECONDS = 10.0  # for systemd to listen again while it executes itself anew
 _BOOTED = "/run/systemd/system"  # there where systemd is the init, sd_booted(3)
 MANAGER = DBusAddress(
     "/org/freedesktop/systemd1",
@@ -43,23 +44,61 @@ class Refusal(Exception):
         self.text = text
 
 
+class _Closed(Exception):
+    """systemd has closed the connection before it said what was awaited."""
+
+
 class Bus:
-    """A connection to the system's manager, or with `user` to the calling user's. close() when done."""
+    """A connection to the system's manager, or with `user` to the calling user's. close() when done.
+
+    systemd closes it when it is told to execute itself anew (systemctl daemon-reexec): then the connection
+    is made once more, and what was not answered is asked again; `repeated` says that this has happened.
+    """
 
     def __init__(self, user: bool) -> None:
         self.user = user
+        self.repeated = False
         path = _socket_path(user)
+        try:
+            # Refused where a socket is: systemd is just about to listen again.
+            self._connect_at_last(path, ConnectionRefusedError)
+        except OSError as error:
+            raise _unreachable(path, user, error) from None
+
+    def _connect_at_last(self, path: str, passing: type[OSError]) -> None:
+        """Connect as soon as systemd is back, where its absence shows by an error that is `passing`."""
+        deadline = monotonic() + BACK_SECONDS
+        while True:
+            try:
+                return self._connect(path)
+            except passing:
+                if monotonic() > deadline:
+                    raise
+            sleep(0.01)  # there is nothing that would tell
+
+    def _connect(self, path: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.settimeout(SECONDS)
             self._socket.connect(path)
             self._authenticate()
-        except OSError as error:
+        except OSError:
             self._socket.close()
-            raise _unreachable(path, user, error) from None
+            raise
         self._parser = Parser()
         self._serial = 0
         self._signals: deque[Message] = deque()
+
+    def _connect_again(self, awaited: str) -> None:
+        """Error if that was done already, or systemd doesn't come back."""
+        if self.repeated:
+            raise _closed(awaited)
+        self.repeated = True
+        self._socket.close()
+        try:
+            self._connect_at_last(_socket_path(self.user), OSError)
+        except OSError:
+            raise _closed(awaited) from None
 
     def close(self) -> None:
         self._socket.close()
@@ -100,8 +139,15 @@ class Bus:
         Error if the job fails, or isn't done in time: it names unit and job.
         """
         unit = str(arguments[0])
-        self._signals.clear()
-        (job,) = self._send(new_method_call(MANAGER, verb, signature, arguments), f"{verb} of {unit}")
+        while True:
+            self._signals.clear()
+            (job,) = self._send(new_method_call(MANAGER, verb, signature, arguments), f"{verb} of {unit}")
+            try:
+                return self._await_end(job, verb, unit)
+            except _Closed:
+                self._connect_again(f"{job} of {unit}")
+
+    def _await_end(self, job: str, verb: str, unit: str) -> None:
         deadline = monotonic() + SECONDS
         while True:
             waiting = bool(self._signals)
@@ -120,14 +166,24 @@ class Bus:
             return
 
     def _send(self, message: Message, what: str) -> tuple[Any, ...]:
+        try:
+            return self._exchange(message, what)
+        except _Closed:
+            self._connect_again(what)
+        try:
+            return self._exchange(message, what)
+        except _Closed:
+            raise _closed(what) from None
+
+    def _exchange(self, message: Message, what: str) -> tuple[Any, ...]:
         self._serial += 1
         self._socket.settimeout(SECONDS)
         try:
             self._socket.sendall(message.serialise(self._serial))
         except TimeoutError:
             raise _timeout(what) from None
-        except BrokenPipeError:
-            raise _closed(what) from None
+        except (BrokenPipeError, ConnectionResetError):
+            raise _Closed from None
         deadline = monotonic() + SECONDS
         while True:
             answer = self._receive(deadline, what)
@@ -155,7 +211,7 @@ class Bus:
             except ConnectionResetError:
                 data = b""
             if not data:
-                raise _closed(awaited)
+                raise _Closed
             self._parser.add_data(data)
 
 
@@ -168,7 +224,11 @@ def _timeout(awaited: str) -> Error:
 
 
 def _closed(awaited: str) -> Error:
-    return Error(f"systemd closed the connection while {awaited} was awaited", code="kernel")
+    return Error(
+        f"systemd closed the connection while {awaited} was awaited, and again or for good",
+        code="kernel",
+        hint="systemctl status, or journalctl --unit init.scope, may say why",
+    )
 
 
 def _short(verb: str) -> str:

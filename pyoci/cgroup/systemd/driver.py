@@ -7,6 +7,8 @@ told a limit for; the others are made here, in the same place.
 
 from __future__ import annotations
 
+from time import monotonic, sleep
+
 from pyoci.cgroup import UNIFIED, files, limits, resources, v1, v2
 from pyoci.cgroup.manager import Manager, move
 from pyoci.cgroup.systemd import properties
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pyoci.cgroup.resources import Write
     from pyoci.cgroup.systemd.bus import Property
 
+STARTED_SECONDS = 5.0
 _START = "ssa(sv)a(sa(sv))"
 # crun's annotation: the container gets a cgroup below its unit's, which stays free of processes.
 SUBGROUP = "run.oci.systemd.subgroup"
@@ -100,8 +103,21 @@ class SystemdManager(Manager):
         except Refusal as refusal:
             if refusal.name == "UnitExists" and self.unit.name.endswith(".slice"):
                 return
+            if refusal.name == "UnitExists" and bus.repeated and self._has(pid):
+                return  # it was made when it was asked for the first time
             self.ours = False
             raise self._refused(refusal, "start") from None
+
+    def _has(self, pid: int) -> bool:
+        """Whether a process is in the unit, or comes into it within a moment."""
+        deadline = monotonic() + STARTED_SECONDS
+        while True:
+            lines = files.read(f"/proc/{pid}/cgroup").split("\n")
+            if any(line.endswith(self.unit.cgroup()) for line in lines):
+                return True
+            if monotonic() > deadline:
+                return False
+            sleep(0.01)  # a cgroup's membership has no event
 
     def _description(self) -> list[Property]:
         return [
