@@ -79,7 +79,7 @@ test-v2: build
 	@echo "in the VM with v1's hierarchies:"; PYTHONPATH=tests $(BIN)/python -m vm $(HYBRID) -- $(BIN)/pytest \
 	tests/system/test_systemd_hybrid.py tests/system/test_resource_properties.py \
 	-k "test_systemd_hybrid or hybrid and (network or hugepageLimits or rdma)"
-	@echo "in the VM:"; PYTHONPATH=tests $(BIN)/python -m vm -- $(BIN)/pytest -m layout tests/system
+	@echo "in the VM:"; PYTHONPATH=tests $(BIN)/python -m vm -- $(BIN)/pytest -m layout tests/system tests/engines
 	@echo "in the VM with SELinux:"; \
 	PYTHONPATH=tests $(BIN)/python -m vm $(SELINUX) -- $(BIN)/pytest $(wildcard tests/system/test_selinux*.py)
 

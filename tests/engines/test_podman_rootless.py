@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from pyoci.cgroup.layout import detect
+from support.cgroups import membership
 from support.containers import SECONDS, reap_orphans
+from support.delegated import Delegated
 from support.directories import short_directory
 from support.unprivileged import FIRST, UID, User, missing_helpers, unprivileged
 
@@ -28,6 +31,7 @@ class Podman:
 
     def __init__(self, user: User, runtime: str) -> None:
         self.user, self.runtime = user, runtime
+        self.place: list[str] = []  # what goes before podman: root puts it somewhere
         state = user.home / "p"
         (user.home / "storage.conf").write_text(
             f'[storage]\ndriver = "vfs"\nrunroot = "{state}/run"\ngraphroot = "{state}/graph"\n'
@@ -47,7 +51,7 @@ class Podman:
 
     def call(self, *args: str) -> subprocess.CompletedProcess[str]:
         process = subprocess.Popen(
-            self.user.command("podman", *self.flags, *args),
+            [*self.place, *self.user.command("podman", *self.flags, *args)],
             stdin=subprocess.PIPE,  # empty: Debian's crun gives a /dev/null away to the container's root
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -205,3 +209,31 @@ def test_a_pod(podman: Podman) -> None:
         assert (done.returncode, done.stdout) == (0, "pod\n"), done.stderr
     finally:
         podman.ok("pod", "rm", "--force", "--time", "0", "pod")
+
+
+@pytest.mark.layout
+@pytest.mark.skipif(detect().mode != "v2", reason="podman delegates nothing to users where v1 is mounted")
+def test_limits_in_a_delegated_cgroup(podman: Podman) -> None:
+    delegated = Delegated()
+    podman.place = delegated.place
+    try:
+        done = podman.run(
+            "--detach", "--name", "limited", "--memory", "64m", "--pids-limit", "50", "--cgroup-parent",
+            f"/{delegated.groups[''].name}", "box", "/bin/sleep", "300",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        pid = int(podman.ok("inspect", "--format", "{{.State.Pid}}", "limited"))
+        group = Path("/sys/fs/cgroup" + membership(pid)[""])
+        assert delegated.groups[""] in group.parents
+        assert (group / "memory.max").read_text() == f"{64 << 20}\n"
+        assert (group / "pids.max").read_text() == "50\n"
+        assert podman.call("exec", "limited", "/bin/sh", "-c", "exit 7").returncode == 7
+        podman.ok("stop", "--time", "0", "limited")
+        podman.ok("rm", "limited")
+    finally:
+        podman.call("rm", "--force", "--ignore", "--time", "0", "limited")
+        podman.place = []
+        for path in sorted(delegated.groups[""].rglob("*"), reverse=True):
+            if path.is_dir() and path.name.startswith(("libpod", "conmon")):
+                path.rmdir()
+        delegated.remove()

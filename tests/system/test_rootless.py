@@ -13,7 +13,8 @@ import pytest
 
 from pyoci.cgroup.layout import detect
 from support.cgroups import eventually, membership
-from support.containers import reap_orphans, status
+from support.containers import status
+from support.delegated import Delegated
 from support.unprivileged import (
     COUNT,
     FIRST,
@@ -69,51 +70,10 @@ def running(runtime: RootlessRuntime, bundle: RootlessBundle, *flags: str) -> It
         runtime.ok(*flags, "delete", "--force", "box")
 
 
-class Delegated:
-    """A cgroup that root has made the user's, in every hierarchy, with one below it that pyoci starts in."""
-
-    def __init__(self, runtime: RootlessRuntime, *only: str) -> None:
-        self.groups: dict[str, Path] = {}
-        for hierarchy in detect().hierarchies:
-            name = hierarchy.controllers[0]
-            if only and name not in only:
-                continue
-            own = "" if MODE == "v2" else hierarchy.own.rstrip("/")
-            group = Path(hierarchy.mount + own, f"pyoci-test-{os.getpid()}")
-            (group / "start").mkdir(parents=True)
-            if "cpuset" in hierarchy.controllers:
-                for file in ("cpuset.cpus", "cpuset.mems"):
-                    for one in (group, group / "start"):
-                        (one / file).write_text((one.parent / file).read_text())
-            if MODE == "v2":
-                wanted = " ".join(f"+{name}" for name in ("memory", "pids", "cpu"))
-                Path(hierarchy.mount, "cgroup.subtree_control").write_text(wanted)
-            for one in (group, group / "start"):
-                os.chown(one, UID, GID)
-                for file in ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads", "tasks"):
-                    if (one / file).exists():
-                        os.chown(one / file, UID, GID)
-            self.groups[name] = group
-        files = " ".join(f"{group}/start/cgroup.procs" for group in self.groups.values())
-        runtime.place = ["sh", "-c", f'for f in {files}; do echo $$ > $f; done; exec "$@"', "sh"]
-
-    def remove(self) -> None:
-        for group in self.groups.values():
-            for path in (group / "start", group):
-                eventually(lambda path=path: _is_removed(path))
-
-
-def _is_removed(path: Path) -> bool:
-    """Busy while the container's is still there."""
-    reap_orphans(set())
-    with contextlib.suppress(OSError):
-        path.rmdir()
-    return not path.exists()
-
-
 @pytest.fixture
 def delegated(runtime: RootlessRuntime) -> Iterator[Delegated]:
-    delegated = Delegated(runtime)
+    delegated = Delegated()
+    runtime.place = delegated.place
     yield delegated
     delegated.remove()
 
@@ -352,7 +312,8 @@ def test_in_cgroups_of_his_own(
 @on_v1
 def test_in_some_cgroups_of_his_own(runtime: RootlessRuntime, bundle: RootlessBundle) -> None:
     """A limit in a hierarchy where he has one holds; one elsewhere is refused."""
-    delegated = Delegated(runtime, "pids")
+    delegated = Delegated("pids")
+    runtime.place = delegated.place
     try:
         bundle.config["linux"]["resources"] = {"pids": {"limit": 20}}
         with running(runtime, bundle) as pid:
