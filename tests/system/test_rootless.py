@@ -13,7 +13,7 @@ import pytest
 
 from pyoci.cgroup.layout import detect
 from support.cgroups import eventually, membership
-from support.containers import status
+from support.containers import reap_orphans, status
 from support.delegated import Delegated
 from support.unprivileged import (
     COUNT,
@@ -303,7 +303,7 @@ def test_in_cgroups_of_his_own(
         assert runtime.state("box")["status"] == "paused"
         runtime.ok("resume", "box")
         runtime.ok("kill", "--all", "box", "KILL")
-        eventually(lambda: runtime.state("box")["status"] == "stopped")
+        eventually(lambda: reap_orphans(set()) or runtime.state("box")["status"] == "stopped")
     assert not any(
         (group / "box").exists() or (group / "start/box").exists() for group in delegated.groups.values()
     )
