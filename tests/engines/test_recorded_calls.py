@@ -86,7 +86,6 @@ def test_dockers(tmp_path: Path, image_tar: Path, runtime_path: str) -> None:
     assert named("buildkit", builds) == ["run"]
     names = named("containerd", [call for call in calls if call not in builds])
     assert {"version", "create", "start", "exec", "pause", "resume", "ps", "kill", "delete"} <= set(names)
-    assert any(call.descriptors.get("3") == "socket" for call in calls), "the replay hands on one that isn't"
 
 
 @pytest.mark.skipif(bool(containerd.missing()), reason=f"not installed: {containerd.missing()}")

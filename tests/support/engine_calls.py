@@ -83,7 +83,7 @@ PODMANS_VARIABLES: dict[str, set[str]] = {
 STRAYS: dict[tuple[str, str], list[int]] = {
     ("buildah", "create"): [3, 4, 8, 9, 11, 12, 13, 14, 15],  # the ends of pipes, also the container's own
     ("buildah", "start"): [3, 4, 8, 11, 12, 14],
-    ("containerd", "create"): [3],  # a socket
+    ("containerd", "create"): [3],  # a socket, most times: the shim opens it while it starts the runtime
     ("containerd", "start"): [3],
 }
 
