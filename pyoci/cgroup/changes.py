@@ -14,6 +14,7 @@ What no order can reach is refused before anything is written, naming the value 
 from __future__ import annotations
 
 from pyoci.cgroup import UNIFIED, files, in_force, limits, resources
+from pyoci.cgroup.formats import flat
 from pyoci.cgroup.in_force import UNLIMITED
 from pyoci.errors import Error
 
@@ -245,4 +246,4 @@ def _note(journal: Journal, place: tuple[str, str, str], old: str | None) -> Non
 def _killed(now: Now) -> int:
     """How many processes v2 has killed for the limit of memory so far; v1 refuses what would kill."""
     found = in_force.text(now.directory("memory.events"), "memory.events") or ""
-    return int(dict(line.split() for line in found.splitlines()).get("oom_kill", "0"))
+    return flat(found).get("oom_kill", 0)

@@ -11,6 +11,7 @@ import os
 from pyoci.cgroup import DELEGATE, files, v2
 from pyoci.cgroup.manager import move, normal
 from pyoci.errors import Error
+from pyoci.host import privileges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def delegate(manager: Manager, config: dict[str, Any], pid: int, warn: Callable[
     below = subgroup(config.get("annotations") or {}, DELEGATE)
     if below:
         _enter(group.mount, group.path, below, pid)
-    owner = _on_the_host(pid, config["process"]["user"].get("uid", 0))
+    owner = privileges.mapped_uid(pid, config["process"]["user"].get("uid", 0))
     if owner >= 0 and owner != os.geteuid():
         _give(group.path + below, owner, warn)
 
@@ -87,15 +88,6 @@ def _enter(mount: str, path: str, below: str, pid: int) -> None:
         raise files.failure(error, f"making the cgroup {path}{below}", f"/annotations/{DELEGATE}") from None
     move(path + below, pid)
     v2.enable_controllers(mount, path + below)  # which a cgroup with processes of its own can't
-
-
-def _on_the_host(pid: int, uid: int) -> int:
-    """The user that a process knows as `uid`, as we know it; -1 for one who isn't mapped."""
-    for line in files.read(f"/proc/{pid}/uid_map").split("\n"):
-        inside, outside, count = map(int, line.split())
-        if inside <= uid < inside + count:
-            return outside + uid - inside
-    return -1
 
 
 def _give(path: str, owner: int, warn: Callable[[str], None]) -> None:

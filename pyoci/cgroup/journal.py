@@ -16,7 +16,7 @@ def _nowhere(text: str) -> None:
 
 
 class Journal:
-    """The changes made, in order.
+    """The changes made, in order. An exception that leaves a `with` of it takes all of them back.
 
     warn, debug  called with one sentence each: what the user must hear of; every single change
     """
@@ -31,6 +31,16 @@ class Journal:
     def note(self, what: str, back: Callable[[], None] | None) -> None:
         """A change was made, or half made: `back` takes it back; None where nothing can."""
         self._made.append((what, back))
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None:
+            return
+        said = self.undo()
+        if isinstance(error, Error):
+            error.message += said
 
     def undo(self) -> str:
         """Takes all back, the last change first: each value was in force beside those still there.

@@ -201,14 +201,8 @@ class Manager:
         wanted = merging.given(wanted)
         if "memory" in wanted and (was.get("memory") or {}).get("checkBeforeUpdate"):
             wanted["memory"] = {"checkBeforeUpdate": True, **wanted["memory"]}
-        try:
+        with journal:
             self._update(wanted, pointer, was, journal)
-        except Error as error:
-            error.message += journal.undo()
-            raise
-        except BaseException:
-            journal.undo()
-            raise
 
     def _update(
         self, wanted: dict[str, Any], pointer: str, was: dict[str, Any], journal: Journal
@@ -372,6 +366,16 @@ class Manager:
             path = path.rpartition("/")[0]
         return ""
 
+    def require(self, why: str) -> None:
+        """Error (not-supported) for a container without cgroups; `why` says what can't be told then."""
+        if not self.groups:
+            raise Error(
+                f"the container has no cgroups, and {why}",
+                code="not-supported",
+                pointer=files.PATH,
+                hint="create it without --cgroup-manager disabled",
+            )
+
     def can_freeze(self) -> bool:
         return self._freezer() is not None
 
@@ -465,21 +469,16 @@ def new(
         if unified and layout.mode == "v2":
             base = base.rpartition("/")[0]
         path = hierarchy.mount.rstrip("/") + base + inner.rstrip("/")
-        if unified:
-            groups.append(v2.Group(hierarchy.mount, path, layout.mode == "v2"))
-        else:
-            groups.append(v1.Group(hierarchy.controllers, hierarchy.mount, path))
+        groups.append(make_group(hierarchy.controllers, hierarchy.mount, path, layout.mode))
     return Manager(driver, layout.mode, groups)
 
 
 def load(record: dict[str, Any]) -> Manager:
     """The cgroups that record() described."""
-    groups: list[Group] = []
-    for saved in record["groups"]:
-        if saved["controllers"] == [UNIFIED]:
-            groups.append(v2.Group(saved["mount"], saved["path"], record["mode"] == "v2"))
-        else:
-            groups.append(v1.Group(saved["controllers"], saved["mount"], saved["path"]))
+    groups = [
+        make_group(saved["controllers"], saved["mount"], saved["path"], record["mode"])
+        for saved in record["groups"]
+    ]
     manager: Manager
     if record["driver"] == "systemd":
         from pyoci.cgroup.systemd import driver as systemd
@@ -490,6 +489,13 @@ def load(record: dict[str, Any]) -> Manager:
     manager.ours = True
     manager.rootless, manager.missing = record.get("rootless", False), record.get("missing", {})
     return manager
+
+
+def make_group(controllers: list[str], mount: str, path: str, mode: str) -> Group:
+    """The group of a container in one hierarchy; touches nothing."""
+    if controllers == [UNIFIED]:
+        return v2.Group(mount, path, mode == "v2")
+    return v1.Group(controllers, mount, path)
 
 
 def normal(path: str) -> str:

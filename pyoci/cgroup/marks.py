@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-from pyoci.cgroup import UNIFIED, files, v1, v2
-from pyoci.cgroup.manager import Manager
+from pyoci.cgroup import files
+from pyoci.cgroup.manager import Manager, make_group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +48,5 @@ def find(layout: Layout, prefix: str) -> dict[str, Manager]:
                 continue
             manager = found.setdefault(whose, Manager("cgroupfs", layout.mode, []))
             manager.ours = True
-            if hierarchy.controllers == [UNIFIED]:
-                manager.groups.append(v2.Group(hierarchy.mount, path, layout.mode == "v2"))
-            else:
-                manager.groups.append(v1.Group(hierarchy.controllers, hierarchy.mount, path))
+            manager.groups.append(make_group(hierarchy.controllers, hierarchy.mount, path, layout.mode))
     return found

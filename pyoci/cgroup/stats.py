@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from pyoci.cgroup.manager import Manager
 
+UNCOUNTED = "what it uses isn't counted"
 # What runc tells also where nothing counts it. What isn't here is told only where it is more than 0.
 _NO_MEMORY = {"limit": 0, "failcnt": 0}
 _ALWAYS: dict[str, dict[str, Any]] = {
@@ -28,7 +29,7 @@ def collect(cgroup: Manager) -> dict[str, Any]:
 
     Error (not-supported) without cgroups, (wrong-state) when they are gone.
     """
-    check(cgroup)
+    cgroup.require(UNCOUNTED)
     found: dict[str, dict[str, Any]] = {}
     for group in cgroup.groups:
         if group.version == 2:
@@ -41,17 +42,6 @@ def collect(cgroup: Manager) -> dict[str, Any]:
     if not all(files.exists(group.path) for group in cgroup.groups):
         raise Error("the container's cgroups are gone", code="wrong-state", pointer=files.PATH)
     return found
-
-
-def check(cgroup: Manager) -> None:
-    """Error (not-supported) where there is nothing to collect from."""
-    if not cgroup.groups:
-        raise Error(
-            "the container has no cgroups, and what it uses isn't counted",
-            code="not-supported",
-            pointer=files.PATH,
-            hint="create it without --cgroup-manager disabled",
-        )
 
 
 def add(known: dict[str, dict[str, Any]], more: dict[str, dict[str, Any]]) -> None:

@@ -92,7 +92,8 @@ def _usage(prefix: str) -> Section:
     return non_zero({"usage": usage, "max": number(files.read_or_nothing(f"{prefix}.max_usage_in_bytes"))})
 
 
-def _pids(path: str) -> Section:
+def pids(path: str) -> Section:
+    """Both versions have these files: how many processes there are, and may be."""
     limit = number(files.read_or_nothing(f"{path}/pids.max"))
     current = number(files.read_or_nothing(f"{path}/pids.current"))
     return non_zero({"current": current, "limit": 0 if limit == UNLIMITED else limit})
@@ -170,7 +171,7 @@ READERS: dict[str, tuple[str, Callable[[str], Section] | None]] = {
     "cpuacct": ("cpu", _cpuacct),
     "cpuset": ("cpuset", _cpuset),
     "memory": ("memory", _memory),
-    "pids": ("pids", _pids),
+    "pids": ("pids", pids),
     "blkio": ("blkio", _blkio),
     "hugetlb": ("hugetlb", _hugetlb),
     "rdma": ("rdma", rdma),

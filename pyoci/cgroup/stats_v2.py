@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pyoci.cgroup import files
 from pyoci.cgroup.formats import UNLIMITED, flat, ids, nested, non_zero, number, pressure
-from pyoci.cgroup.stats_v1 import rdma
+from pyoci.cgroup.stats_v1 import pids, rdma
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def collect(path: str) -> dict[str, Section]:
         "cpu": _cpu(path),
         "cpuset": _cpuset(path),
         "memory": _memory(path),
-        "pids": _pids(path),
+        "pids": pids(path),
         "blkio": _io(path),
         "hugetlb": _hugetlb(path),
         "rdma": rdma(path),
@@ -88,12 +88,6 @@ def _memory(path: str) -> Section:
         "raw": raw,
         **told,
     }
-
-
-def _pids(path: str) -> Section:
-    limit = number(files.read_or_nothing(f"{path}/pids.max"))
-    current = number(files.read_or_nothing(f"{path}/pids.current"))
-    return non_zero({"current": current, "limit": 0 if limit == UNLIMITED else limit})
 
 
 # io.stat's keys, and v1's tables and operations that count the same

@@ -35,11 +35,18 @@ def may_set_groups(pid: int | str = "self") -> bool:
 def outer_uid() -> int:
     """Our user as the user namespace around ours knows it: who root of podman's is on the host."""
     uid = os.geteuid()
-    for line in procfs.read("/proc/self/uid_map").splitlines():
+    outside = mapped_uid("self", uid)
+    return uid if outside < 0 else outside
+
+
+def mapped_uid(pid: int | str, uid: int) -> int:
+    """Whom a process knows as `uid`, as we know him (as the namespace around ours does, of ourselves);
+    -1 for one who isn't mapped."""
+    for line in procfs.read(f"/proc/{pid}/uid_map").splitlines():
         inside, outside, count = map(int, line.split())
         if inside <= uid < inside + count:
             return outside + uid - inside
-    return uid
+    return -1
 
 
 def is_host_root() -> bool:

@@ -87,7 +87,6 @@ def _kill_and_wait(container: store.Container, cgroup: Manager) -> None:
             os.kill(pid, 9)
             # The others too: the first process of a pid namespace ends after all that are in it.
             cgroup.kill(9)
-            cgroup.let_die()
             if not wait_readable(pidfd, KILL_SECONDS):
                 from pyoci.cgroup import processes
 

@@ -89,7 +89,7 @@ def _interfaces(pid: int) -> list[dict[str, str | int]] | None:
 
 def _watch(settings: Settings, container: store.Container, interval: int, reader: int) -> Iterator[Event]:
     cgroup = manager.load(container.state["cgroup"])
-    cgroup_stats.check(cgroup)
+    cgroup.require(cgroup_stats.UNCOUNTED)
     try:
         process = os.pidfd_open(container.state["pid"])
     except ProcessLookupError:

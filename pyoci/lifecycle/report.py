@@ -56,13 +56,7 @@ def processes(settings: Settings, container_id: str) -> list[int]:
     container = store.load(settings.root, container_id)
     try:
         cgroup = manager.load(container.state["cgroup"])
-        if not cgroup.groups:
-            raise Error(
-                "the container has no cgroups, and nothing else tells its processes from others",
-                code="not-supported",
-                pointer="/linux/cgroupsPath",
-                hint="create it without --cgroup-manager disabled",
-            )
+        cgroup.require("nothing else tells its processes from others")
         return cgroup.pids()
     finally:
         container.close()

@@ -23,10 +23,10 @@ _MUCH_TO_PASS = 64 << 10  # characters of arguments and environment that no kern
 def check(memory: dict[str, Any]) -> None:
     """Refuse a limit at which, without an OOM killer, the set-up itself would wait for memory for ever.
 
-    memory  the section of v1's controller; v2 has no such switch
+    memory  the section, with disableOOMKiller, of v1's controller; v2 has no such switch
     """
     limit = memory.get("limit") or 0
-    if memory.get("disableOOMKiller") and 0 < limit < _ENOUGH:
+    if 0 < limit < _ENOUGH:
         raise Error(
             f"within a limit of {limit} bytes and without the OOM killer, pyoci might wait for ever",
             code="invalid-config",

@@ -33,15 +33,8 @@ def update(
         status = container.status()
         if status not in STATES:
             raise Error(f"container not running: {container_id} is {status}", code="wrong-state")
-        journal = Journal(settings.warn, settings.debug)
-        try:
+        with Journal(settings.warn, settings.debug) as journal:
             _change(container, resources, intel_rdt or {}, journal)
-        except Error as error:
-            error.message += journal.undo()
-            raise
-        except BaseException:
-            journal.undo()
-            raise
     finally:
         container.close()
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from time import monotonic, sleep
 
-from pyoci.cgroup import UNIFIED, files, limits, resources, v1, v2
-from pyoci.cgroup.manager import Manager, move
+from pyoci.cgroup import files, limits, resources, v1
+from pyoci.cgroup.manager import Manager, make_group, move
 from pyoci.cgroup.systemd import properties
 from pyoci.cgroup.systemd.bus import Bus, Refusal
 from pyoci.cgroup.systemd.names import UnitName, unit_name
@@ -250,10 +250,7 @@ def new(
     groups: list[Group] = []
     for hierarchy in layout.hierarchies:
         path = hierarchy.mount.rstrip("/") + base.rstrip("/") + unit.cgroup() + below
-        if hierarchy.controllers == [UNIFIED]:
-            groups.append(v2.Group(hierarchy.mount, path, layout.mode == "v2"))
-        else:
-            groups.append(v1.Group(hierarchy.controllers, hierarchy.mount, path))
+        groups.append(make_group(hierarchy.controllers, hierarchy.mount, path, layout.mode))
     manager = SystemdManager(layout.mode, groups, unit, user)
     manager.container_id, manager.extra, manager.below = container_id, extra, below
     return manager
