@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from pyoci.cgroup.layout import detect
 from support.cgroups import membership
-from support.containers import SECONDS, reap_orphans
+from support.containers import SECONDS, finish, reap_orphans
 from support.delegated import Delegated
 from support.directories import short_directory
 from support.unprivileged import FIRST, UID, User, missing_helpers, unprivileged
@@ -57,16 +56,7 @@ class Podman:
             stderr=subprocess.PIPE,
             text=True,
         )
-        deadline = time.monotonic() + SECONDS
-        while True:
-            try:
-                out, error = process.communicate(timeout=0.2)
-                return subprocess.CompletedProcess(args, process.returncode, out, error)
-            except subprocess.TimeoutExpired:
-                reap_orphans({process.pid})
-                if time.monotonic() > deadline:
-                    process.kill()
-                    raise
+        return finish(process)
 
     def ok(self, *args: str) -> str:
         done = self.call(*args)

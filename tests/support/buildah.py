@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
-from support.containers import SECONDS, reap_orphans
+from support.containers import finish
 
 # Its defaults are above this machine's hard limits, which nobody without CAP_SYS_RESOURCE can raise.
 LIMITS = ["--ulimit", "nofile=1000:1000", "--ulimit", "nproc=1000:1000"]
@@ -40,14 +39,7 @@ class Buildah:
             stderr=subprocess.PIPE,
             text=True,
         )
-        deadline = time.monotonic() + SECONDS
-        while True:
-            try:
-                out, error = process.communicate(timeout=0.2)
-                return subprocess.CompletedProcess(args, process.returncode, out, error)
-            except subprocess.TimeoutExpired:
-                assert time.monotonic() < deadline
-                reap_orphans({process.pid})
+        return finish(process)
 
     def ok(self, *args: str) -> str:
         done = self.call(*args)

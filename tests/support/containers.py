@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,28 @@ def reap_orphans(own: set[int]) -> None:
                     os.waitpid(pid, os.WNOHANG)
 
 
+def finish(
+    process: subprocess.Popen[str], given: str | None = None, own: Iterable[int] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Wait for a process and all that it says; `given` is written to its stdin.
+
+    Orphans of containers are reaped meanwhile, as an engine would: the first process of a pid
+    namespace ends only when every other one has been (pid_namespaces(7)). `own` are pids of children that
+    the test itself waits for.
+    """
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            out, error = process.communicate(given, timeout=0.1)
+            return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+        except subprocess.TimeoutExpired:
+            given = None  # what was begun goes on by itself
+            reap_orphans({process.pid, *own})
+            if time.monotonic() > deadline:
+                process.kill()
+                raise
+
+
 class Runtime:
     """pyoci with a state directory of the test's."""
 
@@ -140,11 +163,7 @@ class Runtime:
         return [self.program, "--root", str(self.root), *args]
 
     def call(self, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command; stdout and stderr are captured, a failure isn't raised.
-
-        Orphans of containers are reaped meanwhile, as an engine would: the first process of a pid
-        namespace ends only when every other one has been (pid_namespaces(7)).
-        """
+        """Run a command; stdout and stderr are captured, a failure isn't raised. Orphans are reaped."""
         own = options.pop("own", set())  # pids of children that the test itself waits for
         options.setdefault("stdin", subprocess.DEVNULL)
         given = options.pop("input", None)
@@ -152,18 +171,7 @@ class Runtime:
             options["stdin"] = subprocess.PIPE
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)
-        process = subprocess.Popen(self.command(*args), text=True, **options)
-        deadline = time.monotonic() + SECONDS
-        while True:
-            try:
-                out, error = process.communicate(given, timeout=0.1)
-                return subprocess.CompletedProcess(process.args, process.returncode, out, error)
-            except subprocess.TimeoutExpired:
-                given = None  # what was begun goes on by itself
-                reap_orphans({process.pid, *own})
-                if time.monotonic() > deadline:
-                    process.kill()
-                    raise
+        return finish(subprocess.Popen(self.command(*args), text=True, **options), given, own)
 
     def ok(self, *args: str, **options: Any) -> str:
         """Run a command that must succeed; its stdout."""

@@ -13,8 +13,8 @@ from typing import Any
 from pyoci.cgroup import UNIFIED, layout
 from support import cgroups
 from support.containers import Bundle, Runtime
+from support.systemd import SYSTEMD, WithSystemd
 
-SYSTEMD = Path("/run/systemd/system").exists()
 UNIT = "limited-box.scope"
 
 
@@ -26,13 +26,6 @@ def managers() -> list[str]:
 def version(manager: str) -> int:
     """Which version's files its containers' limits are in."""
     return 2 if (layout.detect().mode if manager == "systemd" else manager) == "v2" else 1
-
-
-class WithSystemd(Runtime):
-    """pyoci that has systemd make its cgroups."""
-
-    def command(self, *args: str) -> list[str]:
-        return super().command("--systemd-cgroup", *args)
 
 
 class Limited:
@@ -115,11 +108,6 @@ def limited(runtime: Runtime, bundle: Bundle, manager: str) -> Iterator[Limited]
         box = Limited(runtime, bundle, manager)
         yield box
         box.runtime.ok("delete", "--force", "box")
-
-
-def unit_property(name: str) -> str:
-    command = ["systemctl", "show", UNIT, "--value", "--property", name]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def disk() -> dict[str, int]:

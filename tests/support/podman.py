@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from support.containers import SECONDS, reap_orphans
+from support.containers import SECONDS, finish, reap_orphans
 from support.screen import Screen
 
 # Engines' default limits are above this machine's hard ones, which nobody without CAP_SYS_RESOURCE can raise.
@@ -75,17 +75,7 @@ class Podman:
                 stderr=subprocess.PIPE,
                 text=True,
             )
-        deadline = time.monotonic() + SECONDS
-        while True:
-            try:
-                out, error = process.communicate(timeout=0.2)
-                return subprocess.CompletedProcess(words, process.returncode, out, error)
-            except subprocess.TimeoutExpired:
-                reap_orphans({process.pid})
-                if time.monotonic() > deadline:
-                    process.kill()
-                    process.communicate()
-                    raise
+        return finish(process)
 
     def ok(self, *args: str, **options: Any) -> str:
         """What a command that must succeed prints."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,12 +13,12 @@ import pytest
 from pyoci.cgroup import layout
 from support import cgroups
 from support.containers import Bundle, Runtime, reap_orphans
+from support.systemd import NOT_HERE, SYSTEMD, WithSystemd, scopes
 
 pytestmark = pytest.mark.layout
 
 # The machine of the tests itself, and any other layout: an emulated one is some twenty times slower.
 OFTEN, SELDOM = 1000, 52
-SYSTEMD = os.path.exists("/run/systemd/system")
 EMULATED = SYSTEMD or layout.detect().mode != "hybrid"
 
 # Hierarchies that take processes without being told CPUs first; in v2 alone there is one, here.
@@ -117,23 +116,12 @@ def test_nothing_is_left_however_often(delegating: Bundle, runtime: Runtime, mod
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.skipif(not SYSTEMD, reason="the init of this machine isn't systemd")
+@pytest.mark.skipif(not SYSTEMD, reason=NOT_HERE)
 def test_nothing_is_left_to_systemd(delegating: Bundle, runtime: Runtime) -> None:
-    def units() -> str:
-        command = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--type=scope"]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
     delegating.config["linux"]["cgroupsPath"] = "system.slice:cycles:one"
-    before = units()
+    before = scopes()
     cycle(WithSystemd(runtime.root), delegating, SELDOM)
-    assert units() == before
-
-
-class WithSystemd(Runtime):
-    """pyoci that has systemd make its cgroups."""
-
-    def command(self, *args: str) -> list[str]:
-        return super().command("--systemd-cgroup", *args)
+    assert scopes() == before
 
 
 def cycle(runtime: Runtime, bundle: Bundle, times: int) -> None:

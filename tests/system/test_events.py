@@ -18,6 +18,7 @@ import pytest
 from pyoci.cgroup.layout import Layout
 from support.cgroups import eventually
 from support.containers import Bundle, Runtime
+from support.systemd import NOT_HERE, SYSTEMD
 
 pytestmark = pytest.mark.layout
 
@@ -326,7 +327,7 @@ def test_intervals_that_are_none(runtime: Runtime, interval: str) -> None:
     assert done.returncode == 1 and "interval" in done.stderr
 
 
-@pytest.mark.skipif(not Path("/run/systemd/system").exists(), reason="the init of this machine isn't systemd")
+@pytest.mark.skipif(not SYSTEMD, reason=NOT_HERE)
 def test_in_a_unit_of_systemds(runtime: Runtime, box: Bundle) -> None:
     box.config["linux"]["resources"] = LITTLE
     saved = str(box.save())

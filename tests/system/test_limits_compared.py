@@ -9,13 +9,13 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pyoci.cgroup import layout
 from support.containers import PYOCI, REPOSITORY
+from support.systemd import SYSTEMD
 
 OTHERS = ("runc", "crun")
 SECONDS = 900  # in the VM, which is emulated; here it is a minute
@@ -27,7 +27,6 @@ ON_V2 = (
 )  # fmt: skip
 UNDER_SYSTEMD = ("nothing", "idle", "unified", "all devices", "update: all, by file")
 V2 = layout.detect().mode == "v2"
-SYSTEMD = Path("/run/systemd/system").is_dir()
 
 pytestmark = [
     pytest.mark.layout,

@@ -14,7 +14,8 @@ import pytest
 
 from support.containers import Bundle, Runtime
 from support.documents import SCHEMAS, leaves, read
-from support.limited import Limited, disk, limited, managers, unit_property, version
+from support.limited import UNIT, Limited, disk, limited, managers, version
+from support.systemd import shown
 
 pytestmark = pytest.mark.layout
 
@@ -162,4 +163,4 @@ def test_a_property(box: Limited, case: Case) -> None:
     for file, line in expected.items():
         assert line in box.holds(file), file
     if box.manager == "systemd":
-        assert {name: unit_property(name) for name in case.unit} == case.unit
+        assert dict(zip(case.unit, shown(UNIT, *case.unit), strict=True)) == case.unit

@@ -14,12 +14,11 @@ import pytest
 from pyoci.cgroup.layout import detect
 from support.cgroups import eventually, membership
 from support.containers import Bundle, Runtime
+from support.systemd import NOT_HERE, SYSTEMD, scopes, shown, systemctl
 
 pytestmark = [
     pytest.mark.layout,
-    pytest.mark.skipif(
-        not Path("/run/systemd/system").exists(), reason="the init of this machine isn't systemd"
-    ),
+    pytest.mark.skipif(not SYSTEMD, reason=NOT_HERE),
     pytest.mark.skipif(detect().mode != "v2", reason="cgroups aren't v2 alone here"),
 ]
 
@@ -46,27 +45,13 @@ FILES = {
 @pytest.fixture
 def systemd(tmp_path: Path) -> Iterator[Runtime]:
     """A runtime that leaves no unit behind."""
-    before = units()
+    before = scopes()
     runtime = Runtime(tmp_path / "state")
     yield runtime
     for container_id in runtime.ok("list", "-q").split():  # a failed test's
         runtime.call("delete", "--force", container_id)
-    assert units() == before
+    assert scopes() == before
     systemctl("stop", "pyocitest.slice")  # a slice outlives what was in it, as directories above a cgroup do
-
-
-def units() -> set[str]:
-    listed = systemctl("list-units", "--all", "--type=scope", "--plain", "--no-legend")
-    return {line.split()[0] for line in listed.splitlines()}
-
-
-def systemctl(*words: str) -> str:
-    done = subprocess.run(["systemctl", "--no-pager", *words], capture_output=True, text=True, check=True)
-    return done.stdout
-
-
-def shown(unit: str, *names: str) -> list[str]:
-    return [systemctl("show", unit, "--value", "--property", name).strip() for name in names]
 
 
 def values() -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ import pytest
 from pyoci.cgroup.layout import detect
 from support.cgroups import eventually, membership
 from support.containers import Bundle, Runtime
+from support.systemd import NOT_HERE, SYSTEMD, systemctl
 
 pytestmark = [
-    pytest.mark.skipif(
-        not Path("/run/systemd/system").exists(), reason="the init of this machine isn't systemd"
-    ),
+    pytest.mark.skipif(not SYSTEMD, reason=NOT_HERE),
     pytest.mark.skipif(detect().mode not in ("hybrid", "v1"), reason="cgroups are v2 alone here"),
 ]
 
@@ -37,11 +35,6 @@ FILES = {
     ("cpu", "cpu.cfs_period_us"): "50000",
     ("pids", "pids.max"): "20",
 }
-
-
-def systemctl(*words: str) -> str:
-    done = subprocess.run(["systemctl", "--no-pager", *words], capture_output=True, text=True, check=True)
-    return done.stdout
 
 
 def group(controller: str) -> Path:

@@ -12,13 +12,12 @@ import pytest
 from pyoci.cgroup.layout import detect
 from support.cgroups import eventually, membership
 from support.containers import open_to_everyone
+from support.systemd import NOT_HERE, SYSTEMD
 from support.unprivileged import RootlessBundle, RootlessRuntime, User
 
 pytestmark = [
     pytest.mark.layout,
-    pytest.mark.skipif(
-        not Path("/run/systemd/system").exists(), reason="the init of this machine isn't systemd"
-    ),
+    pytest.mark.skipif(not SYSTEMD, reason=NOT_HERE),
     pytest.mark.skipif(detect().mode != "v2", reason="cgroups aren't v2 alone here"),
 ]
 

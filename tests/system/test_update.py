@@ -20,6 +20,7 @@ from pyoci.cgroup.layout import Layout
 from pyoci.cgroup.manager import Manager
 from support.cgroups import eventually, in_mode, layouts, value
 from support.containers import Bundle, Runtime
+from support.limited import disk
 
 pytestmark = pytest.mark.layout
 
@@ -324,14 +325,6 @@ def test_what_was_changed_is_put_back_when_something_is_refused(box: Box) -> Non
     assert "NOT" not in said
     assert box.limits() == limits
     assert box.saved() == saved
-
-
-def disk() -> dict[str, int]:
-    name = next(
-        name for name in sorted(os.listdir("/sys/block")) if not name.startswith(("loop", "ram", "zram"))
-    )
-    major, minor = (int(word) for word in Path(f"/sys/block/{name}/dev").read_text().split(":"))
-    return {"major": major, "minor": minor}
 
 
 def test_rates_of_a_disk(box: Box) -> None:
