@@ -12,6 +12,7 @@ import pytest
 
 from pyoci.cgroup import layout
 from pyoci.cgroup.layout import Layout
+from support.cgroups import eventually
 from support.containers import Bundle, Runtime
 from support.mounts import own_mounts
 
@@ -183,6 +184,15 @@ def test_only_the_hierarchy_of_systemd(runtime: Runtime, bundle: Bundle, here: L
     assert "own /ro/systemd" in seen.found
 
 
+def only_roots() -> bool:
+    """Whether the shared hierarchies have no cgroup any more, not even a removed one with references.
+
+    The kernel keeps a hierarchy for good that is unmounted before.
+    """
+    counted = (line.split() for line in Path("/proc/cgroups").read_text().splitlines())
+    return {number for name, _, number, _ in counted if name in ("freezer", "net_cls")} == {"1"}
+
+
 @pytest.fixture
 def shared_hierarchies() -> Iterator[Layout]:
     """v1 as distributions had it, with controllers that share hierarchies: those that cgroup2 hasn't."""
@@ -201,6 +211,7 @@ def shared_hierarchies() -> Iterator[Layout]:
             if subprocess.run(mount, check=False, capture_output=True).returncode:
                 pytest.skip(f"this kernel doesn't mount {data} as v1 hierarchies (cgroup_no_v1)")
         yield layout.detect()
+        eventually(only_roots)
 
 
 @pytest.mark.parametrize("namespace", [False, True], ids=["", "in a cgroup namespace"])

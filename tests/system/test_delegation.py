@@ -66,7 +66,7 @@ def test_the_containers_root_gets_what_may_be_delegated(
     script = (
         "cd /sys/fs/cgroup && busybox mkdir below && echo 0 > below/cgroup.procs && cat /proc/self/cgroup"
     )
-    assert runtime.ok("exec", "box", "sh", "-c", script) == "0::/below\n"
+    assert "0::/below" in runtime.ok("exec", "box", "sh", "-c", script).split()
     refused = runtime.call("exec", "box", "sh", "-c", "echo max > /sys/fs/cgroup/pids.max")
     assert "Permission denied" in refused.stderr
 
@@ -111,11 +111,11 @@ def test_a_cgroup_below_is_delegated(delegating: Bundle, sleeper: Sleeper, runti
     assert group.parent.stat().st_uid == 0
     assert (group.parent / "pids.max").read_text() == "50\n"
     assert "memory" in (group / "cgroup.controllers").read_text().split()
-    assert runtime.ok("exec", "box", "cat", "/proc/self/cgroup") == "0::/payload\n"
+    assert "0::/payload" in runtime.ok("exec", "box", "cat", "/proc/self/cgroup").split()
     script = (
         "cd /sys/fs/cgroup/payload && busybox mkdir a && echo 0 > a/cgroup.procs && cat /proc/self/cgroup"
     )
-    assert runtime.ok("exec", "box", "sh", "-c", script) == "0::/payload/a\n"
+    assert "0::/payload/a" in runtime.ok("exec", "box", "sh", "-c", script).split()
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_further_process_is_born_in_the_containers_cgroup(
     command = runtime.command("exec", "box", "cat", "/proc/self/cgroup")
     strace = ["strace", "-f", "-qq", "-e", "trace=open,openat", "-o", str(trace)]
     done = subprocess.run([*strace, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
-    assert done.stdout == b"0::/\n"
+    assert b"0::/" in done.stdout.split()
     assert "/proc/self/cgroup" in trace.read_text() and "cgroup.procs" not in trace.read_text()
 
 
@@ -165,6 +165,6 @@ def test_exec_works_where_the_container_has_enabled_controllers(
     )
     runtime.detached("run", "--detach", "--bundle", str(bundle.save()), "box")
     eventually((bundle.rootfs / "tmp/ready").exists)
-    assert runtime.ok("exec", "box", "cat", "/proc/self/cgroup") == "0::/leaf\n"
+    assert "0::/leaf" in runtime.ok("exec", "box", "cat", "/proc/self/cgroup").split()
     refused = runtime.call("exec", "--cgroup", "/", "box", "true")
     assert refused.returncode == 255 and "device or resource busy" in refused.stderr
