@@ -14,6 +14,7 @@ from support.cgroups import eventually, membership
 from support.containerd import Containerd
 from support.containers import status
 from support.cri import Kubelet, add_network
+from support.cri_stream import STDERR, STDOUT
 
 pytestmark = pytest.mark.skipif(bool(programs.missing()), reason=f"there is no {programs.missing()}")
 
@@ -117,6 +118,63 @@ def test_exec_sync_that_takes_too_long(kubelet: Kubelet, container: str) -> None
         kubelet.execute(container, "sleep", "301", seconds=1)
     assert failed.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     eventually(lambda: len(members(kubelet, container)) == 1)
+
+
+def test_exec_with_streams(kubelet: Kubelet, container: str) -> None:
+    """`kubectl exec -i`: its input comes while it runs, output and error output each on their own."""
+    script = (
+        'while read -r line; do echo "got $line"; [ "$line" = end ] && break; done; echo err >&2; exit 42'
+    )
+    with kubelet.stream(container, "/bin/sh", "-c", script) as stream:
+        stream.send("one\n")
+        stream.expect("got one\n")
+        stream.send("end\n")
+        assert stream.finish()[0] == 42
+        assert (stream.seen[STDOUT], stream.seen[STDERR]) == (b"got one\ngot end\n", b"err\n")
+
+
+def test_exec_with_a_terminal(kubelet: Kubelet, container: str) -> None:
+    """`kubectl exec -it`: a shell that is typed to, and whose window changes."""
+    with kubelet.stream(container, "/bin/sh", terminal=True) as stream:
+        stream.expect("# ")
+        stream.resize(33, 99)
+        stream.send("until [ \"$(stty size)\" = '33 99' ]; do sleep 0.05; done; echo si''zed; tty\n")
+        stream.expect("sized\r\n/dev/pts/0\r\n")
+        stream.send("exit 7\n")
+        assert stream.finish()[0] == 7
+
+
+def test_exec_with_streams_of_what_cannot_run(kubelet: Kubelet, container: str) -> None:
+    with kubelet.stream(container, "/bin/nothing", stdin=False) as stream:
+        status, why = stream.finish()
+    assert status == -1
+    assert "OCI runtime exec failed" in why and "no such file or directory" in why.lower()
+
+
+def test_attach(kubelet: Kubelet, pod: str) -> None:
+    """`kubectl attach -i`: to a program that reads, once and again; its log has all of it."""
+    script = 'echo ready; while read -r line; do echo "got $line"; done; sleep 300; exit'
+    container = kubelet.run(pod, "reader", "/bin/sh", "-c", script, stdin=True)
+    for word in ("one", "two"):
+        with kubelet.stream(container) as stream:
+            stream.send(f"{word}\n")
+            stream.expect(f"got {word}\n")
+    eventually(lambda: log(kubelet, "reader") == ["stdout F ready", "stdout F got one", "stdout F got two"])
+    kubelet.stop(container, 0)
+    kubelet.remove(container)
+
+
+def test_attach_to_a_terminal(kubelet: Kubelet, pod: str) -> None:
+    container = kubelet.run(pod, "shell", "/bin/sh", stdin=True, tty=True)
+    with kubelet.stream(container, terminal=True) as stream:
+        stream.resize(33, 99)
+        stream.send("until [ \"$(stty size)\" = '33 99' ]; do sleep 0.05; done; echo si''zed; tty\n")
+        stream.expect("sized\r\n/dev/pts/0\r\n")
+        stream.send("exit 5\n")
+        stream.finish()
+    eventually(lambda: kubelet.state(container) == "CONTAINER_EXITED")
+    assert kubelet.status(container).exit_code == 5
+    kubelet.remove(container)
 
 
 def members(kubelet: Kubelet, container: str) -> list[str]:

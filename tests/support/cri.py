@@ -9,6 +9,7 @@ from typing import Any
 
 from support.containerd import IMAGE
 from support.containers import SECONDS
+from support.cri_stream import Stream
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # it would only warn
 PROTOCOL = "support/cri.proto"
@@ -134,6 +135,15 @@ class Kubelet:
         """Status, output and error output of a program in a container."""
         done = self.call("ExecSync", "ExecSyncRequest", container_id=container, cmd=command, timeout=seconds)
         return done.exit_code, done.stdout.decode(), done.stderr.decode()
+
+    def stream(self, container: str, *command: str, terminal: bool = False, stdin: bool = True) -> Stream:
+        """The standard streams of a program in a container, or with no command of the container's own."""
+        streams = {"stdin": stdin, "stdout": True, "stderr": not terminal, "tty": terminal}
+        if command:
+            answer = self.call("Exec", "ExecRequest", container_id=container, cmd=command, **streams)
+        else:
+            answer = self.call("Attach", "AttachRequest", container_id=container, **streams)
+        return Stream(answer.url)
 
     def update(self, container: str, **resources: Any) -> None:
         """Change some of LinuxContainerResources."""
