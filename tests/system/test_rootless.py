@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pyoci.cgroup.layout import detect
 from support.cgroups import eventually, membership
 from support.containers import reap_orphans, status
 from support.delegated import Delegated
+from support.screen import Screen
 from support.unprivileged import (
     COUNT,
     FIRST,
@@ -138,6 +140,58 @@ def test_ids_that_the_host_s_files_give_him(runtime: RootlessRuntime, bundle: Ro
         assert found["Groups"] == [str(FIRST + 8)]
         assert runtime.ok("exec", "--user", "5:6", "box", "id", "-u") == "5\n"
         assert runtime.ok("exec", "--user", f"{COUNT}:0", "box", "id", "-u") == f"{COUNT}\n"
+
+
+# On a terminal
+
+
+ON_A_TERMINAL = (
+    "tty; stty size; id -u; stat -c 'owner %u' $(tty); echo opened >/dev/tty; trap 'exit 9' INT; "
+    "read -r line; echo got $line; until [ \"$(stty size)\" = '50 120' ]; do sleep 0.05; done; "
+    "echo resized; while :; do sleep 0.05; done"
+)
+
+
+def use_a_terminal(command: list[str], uid: str) -> None:
+    """Everything that a person does with one: looks, types, changes its size, presses Control-C."""
+    screen = Screen(command)
+    screen.expect("opened")
+    assert screen.seen.decode().split()[:6] == ["/dev/pts/0", "40", "100", uid, "owner", uid]
+    screen.type("word\n")
+    screen.expect("got word")
+    screen.resize_until(50, 120, "resized")
+    screen.type("\x03")
+    assert screen.finish() == 9
+    assert termios.tcgetattr(screen.slave) == screen.before
+    screen.close()
+
+
+@pytest.fixture
+def with_terminals(bundle: RootlessBundle) -> RootlessBundle:
+    for applet in ("tty", "stty"):
+        (bundle.rootfs / "bin" / applet).symlink_to("busybox")
+    return bundle
+
+
+@pytest.mark.parametrize("ids", ["his own", pytest.param("more", marks=needs_helpers)])
+def test_run_on_a_terminal(runtime: RootlessRuntime, with_terminals: RootlessBundle, ids: str) -> None:
+    bundle = with_terminals
+    bundle.config["process"]["terminal"] = True
+    if ids == "more":
+        bundle.map_more()
+        bundle.config["process"]["user"] = {"uid": 7, "gid": 8}
+    path = str(bundle.shell(ON_A_TERMINAL).save())
+    use_a_terminal(runtime.command("run", "--bundle", path, "box"), "7" if ids == "more" else "0")
+
+
+@pytest.mark.parametrize("ids", ["his own", pytest.param("more", marks=needs_helpers)])
+def test_exec_on_a_terminal(runtime: RootlessRuntime, with_terminals: RootlessBundle, ids: str) -> None:
+    if ids == "more":
+        with_terminals.map_more()
+    uid = "7" if ids == "more" else "0"
+    with running(runtime, with_terminals):
+        words = ["exec", "--tty", "--user", f"{uid}:{uid}", "box", "sh", "-c", ON_A_TERMINAL]
+        use_a_terminal(runtime.command(*words), uid)
 
 
 # Where the state is
