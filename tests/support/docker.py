@@ -23,9 +23,9 @@ from support.mounts import KeptMounts
 
 DAEMON = "/usr/sbin/dockerd"
 CLIENT = "/usr/bin/docker"
-# Docker's defaults are above this machine's hard limits, which nobody without CAP_SYS_RESOURCE can raise.
 MISSING = "/nonexistent/runtime"  # of another runtime, which shows that a container gets the one it names
 FIRST_USER = 300000  # on the host, of containers whose users are mapped
+# Docker's defaults are above this machine's hard limits, which nobody without CAP_SYS_RESOURCE can raise.
 LIMITS = ["--default-ulimit", "nofile=1000:1000", "--oom-score-adjust", "0"]
 
 
@@ -61,6 +61,8 @@ class Docker:
         self.environment = {
             "PATH": f"{self.directory}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(self.directory),
+            # A dockerd that ends soon after its start has containerd write down where it is.
+            "TMPDIR": str(self.directory),
             "DOCKER_HOST": f"unix://{self.directory}/sock",
         }
         self.daemon: subprocess.Popen[bytes] | None = None
