@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support import docker
+from support import containerd, docker
 from support.containers import REPOSITORY
+from support.cri import Kubelet
+from support.recorder import Recorder
 
 README = (REPOSITORY / "README.md").read_text()
 
@@ -66,15 +70,30 @@ def test_docker(runtime_path: str) -> None:
         daemon.close()
 
 
-@pytest.mark.skipif(not shutil.which("containerd"), reason="containerd isn't installed")
-def test_containerd(tmp_path: Path, runtime_path: str) -> None:
-    (tmp_path / "config.toml").write_text("version = 2\n" + lines("containerd", runtime_path))
-    dumped = output("containerd", "--config", f"{tmp_path}/config.toml", "config", "dump")
-    assert f'runtimes.pyoci.options]\n            BinaryName = "{runtime_path}"' in dumped
+@pytest.mark.skipif(bool(containerd.missing()), reason=f"there is no {containerd.missing()}")
+def test_containerd(tmp_path: Path, image_tar: Path, runtime_path: str) -> None:
+    """As a pod's RuntimeClass names it; a pod without one still gets containerd's own default, runc."""
+    recorder = Recorder(tmp_path, runtime_path)
+    program = str(recorder.program)
+    daemon = containerd.Containerd(program, lines("containerd", program))
+    with contextlib.ExitStack() as resources:
+        resources.callback(daemon.close)
+        daemon.start()
+        daemon.import_image(image_tar)
+        kubelet = Kubelet(daemon.address, daemon.parent, tmp_path)
+        resources.callback(kubelet.close)
+        on_the_host: dict[str, Any] = {"hostname": "", "namespaces": {"network": "NODE"}}
+        pod = kubelet.run_pod("pod", handler="pyoci", **on_the_host)
+        assert [call.words for call in recorder.calls() if "create" in call.words]
+        assert kubelet.pod_status(pod).runtime_handler == "pyoci"
+        other = kubelet.run_pod("other", handler="", **on_the_host)
+        assert kubelet.pod_status(other).state == 0
+        for each in (pod, other):
+            kubelet.remove_pod(each)
 
 
 def test_kubernetes() -> None:
     """A pod's runtimeClassName is the RuntimeClass's name, whose handler is the runtime's in containerd."""
     block = _block("Kubernetes")
     assert "kind: RuntimeClass" in block and "handler: pyoci" in block
-    assert "containerd.runtimes.pyoci]" in _block("containerd")
+    assert "pyoci = {runtime_type" in _block("containerd")

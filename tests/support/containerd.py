@@ -44,7 +44,8 @@ conf_dir = "{directory}/cni"
 
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "native"
-default_runtime_name = "missing"
+"""
+REGISTRATION = """default_runtime_name = "missing"
 
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested]
 runtime_type = "io.containerd.runc.v2"
@@ -64,18 +65,19 @@ def missing() -> str:
 
 
 class Containerd:
-    """A daemon whose CRI plugin knows the given runtime by the name `tested`, as a RuntimeClass's handler."""
+    """A daemon whose CRI plugin knows the given runtime by the name `tested`, as a RuntimeClass's handler.
+    Other lines than REGISTRATION's may make it known otherwise."""
 
-    def __init__(self, runtime: str) -> None:
+    def __init__(self, runtime: str, registration: str | None = None) -> None:
         # Not below pytest's directory: a Unix socket's path has at most 107 characters.
         self.directory = Path(tempfile.mkdtemp(prefix="cd-"))
         self.runtime = runtime
         self.mounts = KeptMounts("/run/containerd")
         self.parent = self.directory.name  # of the containers' cgroups
-        configuration = CONFIGURATION.format(
-            directory=self.directory, runtime=runtime, missing=MISSING, image=IMAGE
-        )
-        (self.directory / "config.toml").write_text(configuration)
+        configuration = CONFIGURATION.format(directory=self.directory, image=IMAGE)
+        if registration is None:
+            registration = REGISTRATION.format(runtime=runtime, missing=MISSING)
+        (self.directory / "config.toml").write_text(configuration + registration)
         for name in ("cni", "bin"):
             (self.directory / name).mkdir()
         (self.directory / "bin/runc").symlink_to(
