@@ -1,11 +1,14 @@
 """Device rules replaced while the container runs: never is more allowed meanwhile than by the old or the new.
 
-On v2 the program is replaced at once. v1's lists are changed entry by entry where they deny by default, as
-nearly all do. Otherwise the list has to be emptied first, which allows all or nothing for a moment: the
-container is frozen during it.
+On v2 the program is replaced at once. v1's lists are changed entry by entry while their default stays the
+same. Otherwise the list has to be emptied first, which allows all or nothing for a moment: the container is
+frozen during it. The kernel empties only lists of cgroups that have none below (device_cgroup.c).
 """
 
 from __future__ import annotations
+
+from errno import EINVAL, EPERM
+from time import monotonic, sleep
 
 from pyoci.cgroup import UNIFIED, device_filter, devices, files, limits, resources
 from pyoci.errors import Error
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from pyoci.cgroup.manager import Manager
 
     Entries = list[dict[str, Any]] | None
+
+REMOVED_SECONDS = 2.0
 
 
 def replace(manager: Manager, entries: Entries, old: Entries, pointer: str, journal: Journal) -> None:
@@ -42,16 +47,39 @@ def _lists(
     now = devices.List.read(files.read(f"{directory}/devices.list"))
     if now.allow:
         now = devices.List(devices.rules(old, where))
-    journal.note("the device rules", lambda: _change(manager, directory, now, where))
-    _change(manager, directory, wanted, where)
+    journal.note("the device rules", lambda: _change(manager, directory, wanted, now, where))
+    _change(manager, directory, now, wanted, where)
 
 
-def _change(manager: Manager, directory: str, wanted: List, where: str) -> None:
-    """Gets v1's list from whatever it is to what is wanted."""
-    now = devices.List.read(files.read(f"{directory}/devices.list"))
-    if not (wanted.allow or now.allow):
+def _change(manager: Manager, directory: str, now: List, wanted: List, where: str) -> None:
+    """Gets v1's list to what is wanted: from `now`, from half-way between the two, or from whatever it is."""
+    default = devices.List.read(files.read(f"{directory}/devices.list")).allow
+    if not (default == now.allow == wanted.allow and _by_entries(directory, now, wanted, where)):
+        _anew(manager, directory, wanted, where)
+    found = devices.List.read(files.read(f"{directory}/devices.list"))
+    if found.allow != wanted.allow or (not found.allow and found.exceptions != wanted.exceptions):
+        raise Error(f"the kernel made other device rules of them in {directory}/devices.list", pointer=where)
+
+
+def _by_entries(directory: str, now: List, wanted: List, where: str) -> bool:
+    """Changes entry by entry; False where only the whole list can be.
+
+    Of a list that allows by default an exception can't be taken out while a cgroup above has one for any of
+    the same devices (EPERM): begun anew, it has that one alone.
+    """
+    try:
         _write(directory, wanted.changes_from(now), where)
-    elif manager.frozen():
+    except Error as error:
+        if error.errno != EPERM or not wanted.allow or files.children(directory):
+            raise
+        return False
+    return True
+
+
+def _anew(manager: Manager, directory: str, wanted: List, where: str) -> None:
+    """Empties the list and writes the wanted one, nobody running meanwhile if that allows too much."""
+    _check_alone(directory, wanted, where)
+    if manager.frozen():
         _write(directory, wanted.writes(), where)
     elif manager.can_freeze():
         manager.freeze()
@@ -69,11 +97,34 @@ def _change(manager: Manager, directory: str, wanted: List, where: str) -> None:
         )
     else:
         _write(directory, wanted.writes(), where)
-    found = devices.List.read(files.read(f"{directory}/devices.list"))
-    if found.allow != wanted.allow or (not found.allow and found.exceptions != wanted.exceptions):
-        raise Error(f"the kernel made other device rules of them in {directory}/devices.list", pointer=where)
+
+
+def _check_alone(directory: str, wanted: List, where: str) -> None:
+    """Error while there are cgroups below: the kernel doesn't empty a list then (EINVAL)."""
+    below = files.children(directory)
+    if below:
+        default = "allow" if wanted.allow else "deny"
+        raise Error(
+            f"the list of {directory} can't be begun anew, to {default} by default, while there is the "
+            f"cgroup {below[0]} below it",
+            code="busy",
+            pointer=where,
+            hint="remove the cgroups below it, or give rules with the default that is in force",
+        )
 
 
 def _write(directory: str, writes: list[tuple[str, str]], where: str) -> None:
-    asked = [resources.one(file, value, where) for file, value in writes]
-    limits.make_writes(asked, {"devices": directory, UNIFIED: directory})
+    """Makes writes in order, each waiting for cgroups below that are removed already, and that the kernel
+    counts for a moment longer."""
+    deadline = monotonic() + REMOVED_SECONDS
+    for file, value in writes:
+        asked = [resources.one(file, value, where)]
+        while True:
+            try:
+                limits.make_writes(asked, {"devices": directory, UNIFIED: directory})
+                break
+            except Error as error:
+                gone = value == "a" and error.errno == EINVAL and not files.children(directory)
+                if not gone or monotonic() > deadline:
+                    raise
+                sleep(0.001)

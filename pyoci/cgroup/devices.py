@@ -165,21 +165,27 @@ class List:
 
     def writes(self) -> list[tuple[str, str]]:
         """(file, value) to write, in order, whatever the cgroup has now."""
-        first, then = ("devices.allow", "devices.deny") if self.allow else ("devices.deny", "devices.allow")
+        first, then = self._files()
         return [(first, "a")] + [
             (then, f"{kind} {number(major)}:{number(minor)} {access}")
             for (kind, major, minor), access in self.exceptions.items()
         ]
 
     def changes_from(self, now: List) -> list[tuple[str, str]]:
-        """(file, value) to write where both deny by default: what comes in, then what goes. So what both
-        allow is allowed throughout, and nothing else ever is."""
+        """(file, value) to write where both have the same default: the exceptions that come in, then those
+        that go. So what both allow is allowed throughout where the default is to deny, and what both deny is
+        denied throughout where it is to allow."""
+        default, exception = self._files()
         return [
             (file, f"{kind} {number(major)}:{number(minor)} {access}")
-            for file, more, less in (("devices.allow", self, now), ("devices.deny", now, self))
+            for file, more, less in ((exception, self, now), (default, now, self))
             for (kind, major, minor), letters in more.exceptions.items()
             if (access := _without(letters, less.exceptions.get((kind, major, minor), "")))
         ]
+
+    def _files(self) -> tuple[str, str]:
+        """The file that gives the default, and the one that makes exceptions to it."""
+        return ("devices.allow", "devices.deny") if self.allow else ("devices.deny", "devices.allow")
 
 
 def _without(letters: str, others: str) -> str:

@@ -86,8 +86,10 @@ FILES = {
 
 
 @contextlib.contextmanager
-def running(runtime: Runtime, bundle: Bundle, here: Layout, verb: str = "run") -> Iterator[Box]:
-    name = f"/pyoci-test-{os.getpid()}"
+def running(
+    runtime: Runtime, bundle: Bundle, here: Layout, verb: str = "run", below: str = ""
+) -> Iterator[Box]:
+    name = f"/pyoci-test-{os.getpid()}{below}"
     bundle.config["linux"]["cgroupsPath"] = name
     saved = str(bundle.args("sleep", "1000").save())
     runtime.detached(verb, *(["--detach"] if verb == "run" else []), "--bundle", saved, "box")
@@ -594,3 +596,70 @@ def test_a_paused_containers_device_rules(with_kmsg: Box) -> None:
     box.runtime.ok("resume", "box")
     assert not box.can(OPEN)
     assert box.can(": > /dev/null")
+
+
+ALL_BUT_USING_IT = [{"allow": True}, {"allow": False, **KMSG, "access": "rw"}]
+
+
+@pytest.mark.skipif("devices" not in HERE.v1, reason="there is no v1 hierarchy of devices here")
+@pytest.mark.parametrize(
+    ("before", "rules"),
+    [
+        ([DENY], [(ALLOWED, True, False), ([DENY], False, False)]),
+        (ALL_BUT_USING_IT, [([{"allow": True}], True, False), (ALL_BUT_USING_IT, False, False)]),
+        ([{"allow": True}], [(ALL_BUT_USING_IT, False, False), ([{"allow": True}], True, False)]),
+    ],
+    ids=["deny by default", "allow but one", "allow all"],
+)
+def test_device_rules_of_a_container_with_cgroups_of_its_own(
+    runtime: Runtime, bundle: Bundle, here: Layout, before: Any, rules: Any
+) -> None:
+    """The kernel changes no default there, and neither allows below what is allowed above again."""
+    bundle.config["linux"].update(
+        devices=[{"path": "/dev/kmsg", **KMSG}], resources={"devices": before, "pids": {"limit": 50}}
+    )
+    bundle.config["mounts"].append(
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["rw"]}
+    )
+    nested = "/sys/fs/cgroup/devices/nested"
+    within = f"echo $$ >{nested}/cgroup.procs; {OPEN}"
+    with running(runtime, bundle, here) as box:
+        was_open = box.can(OPEN)
+        assert box.can(f"mkdir {nested}")
+        assert box.can(within) is was_open
+        for wanted, allowed, allowed_below in rules:
+            box.apply({"devices": wanted})
+            assert box.can(OPEN) is allowed, wanted
+            assert box.can(within) is allowed_below, wanted
+        said = box.refused(
+            {"devices": ALLOWED, "blockIO": {"throttleReadBpsDevice": [{**NO_DISK, "rate": 5}]}}
+        )
+        assert "/blockIO/throttleReadBpsDevice/0" in said
+        other = [{"allow": True}] if before == [DENY] else [DENY]
+        said = box.refused({"devices": other, "pids": {"limit": 7}})
+        assert "/devices: the list of /" in said
+        assert "while there is the cgroup /" in said
+        assert "put back as it was: pids.max (50)" in said
+        assert box.can(OPEN) is allowed
+        assert box.can(f"rmdir {nested}")
+        box.apply({"devices": other})
+        assert box.can(OPEN) is (before == [DENY])
+
+
+@pytest.mark.skipif("devices" not in HERE.v1, reason="there is no v1 hierarchy of devices here")
+def test_a_denial_of_a_cgroup_above_is_in_nobodys_way(runtime: Runtime, bundle: Bundle, here: Layout) -> None:
+    """It can't be taken out of the list below, nor has it to be."""
+    bundle.config["linux"].update(
+        devices=[{"path": "/dev/kmsg", **KMSG}], resources={"devices": ALL_BUT_USING_IT}
+    )
+    with running(runtime, bundle, here, below="/inner") as box:
+        above = Path(box.group.paths()["devices"]).parent
+        (above / "devices.deny").write_text("c 1:11 w")
+        box.apply({"devices": [{"allow": True}]})
+        assert not box.can(OPEN)
+        (above / "devices.allow").write_text("c 1:11 w")
+        box.apply({"devices": ALL_BUT_USING_IT})
+        box.apply({"devices": [{"allow": True}]})
+        assert box.can(OPEN)
+    for directory in {os.path.dirname(path) for path in box.group.paths().values()}:
+        os.rmdir(directory)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pyoci.cgroup import devices
@@ -92,6 +94,34 @@ def test_the_kernel_decides_as_the_last_rule_that_matches(given_entries: list[di
                     assert kernel.permits(kind, major, minor, letter) == last_match(
                         rules, kind, major, minor, letter
                     ), (kind, major, minor, letter)
+
+
+@given(entries, entries, st.integers(0, 12))
+def test_entry_by_entry_it_gets_from_any_list_to_any_other_with_the_same_default(
+    first: list[dict[str, object]], second: list[dict[str, object]], interrupted: int
+) -> None:
+    """And back from half-way. Meanwhile nothing is allowed that neither allows."""
+    try:
+        old, new = (devices.rules(given, "") for given in (first, second))
+        before, after = devices.List(old), devices.List(new)
+        kernel, ends = kernel_after(old), kernel_after(new)
+    except Error:
+        assume(False)
+    assume(before.allow == after.allow)
+    start = decisions(kernel)
+    for file, value in after.changes_from(before)[:interrupted]:
+        kernel.write(file, value)
+        assert decisions(kernel) <= start | decisions(ends)
+    for wanted, now, expected in ((before, after, start), (after, before, decisions(ends))):
+        for file, value in wanted.changes_from(now):
+            kernel.write(file, value)
+        assert decisions(kernel) == expected
+
+
+def decisions(kernel: Kernel) -> set[tuple[str, int, int, str]]:
+    """What is permitted, of some devices of each kind."""
+    every = itertools.product("bc", range(4), range(4), "rwm")
+    return {asked for asked in every if kernel.permits(*asked)}
 
 
 def permitted(entries: list[dict[str, object]] | None) -> Kernel:
