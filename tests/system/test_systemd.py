@@ -162,6 +162,38 @@ def test_limits_that_are_no_properties_survive_a_reload(systemd: Runtime, bundle
     systemd.ok("delete", "--force", "one")
 
 
+def test_values_in_the_kernel_s_other_forms_survive_a_reload(systemd: Runtime, bundle: Bundle) -> None:
+    written = {
+        "memory.max": "64M", "memory.high": "0x3000000\n", "memory.swap.max": "010M", "pids.max": "0x14",
+        "cpu.weight": "0106", "cpu.max": "max", "cpuset.cpus": "0-1:1/2", "io.weight": "50",
+    }  # fmt: skip
+    expected = {
+        "memory.max": str(64 << 20), "memory.high": str(48 << 20), "memory.swap.max": str(8 << 20),
+        "pids.max": "20", "cpu.weight": "70", "cpu.max": "max 100000", "cpuset.cpus": "0",
+        "io.weight": "default 50",
+    }  # fmt: skip
+    if not (Path("/sys/fs/cgroup/system.slice") / "io.weight").exists():
+        del written["io.weight"], expected["io.weight"]
+    bundle.config["linux"]["resources"] = {"unified": written}
+    begin(systemd, in_scope(bundle))
+    for _ in range(2):
+        assert {name: (GROUP / name).read_text().strip() for name in expected} == expected
+        systemctl("daemon-reload")
+        systemctl("set-property", "--runtime", UNIT, "MemoryLow=1M")
+    systemd.ok("update", "-r", "-", "one", input=json.dumps({"unified": {"cpu.max": "20000 50000"}}))
+    systemd.ok("update", "-r", "-", "one", input=json.dumps({"unified": {"cpu.max": "30000"}}))
+    systemctl("daemon-reload")
+    assert (GROUP / "cpu.max").read_text() == "30000 50000\n"
+    systemd.ok("delete", "--force", "one")
+
+
+def test_a_value_that_the_kernel_refuses_is_named(systemd: Runtime, bundle: Bundle) -> None:
+    bundle.config["linux"]["resources"] = {"unified": {"memory.max": "much"}}
+    done = systemd.call("--systemd-cgroup", "run", "--bundle", str(in_scope(bundle).save()), "one")
+    assert done.returncode == 1
+    assert "/linux/resources/unified/memory.max: the kernel refused 'much'" in done.stderr
+
+
 def test_updated_limits_survive_a_reload(systemd: Runtime, bundle: Bundle) -> None:
     bundle.config["linux"]["resources"] = LIMITS
     begin(systemd, in_scope(bundle))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyoci.cgroup import resources
-from pyoci.cgroup.systemd import annotations, properties
+from pyoci.cgroup.systemd import annotations, properties, values
 from pyoci.cgroup.systemd.names import slice_path, unit_name
 from pyoci.errors import Error
 
@@ -112,6 +112,89 @@ def test_idle_is_a_weight_of_its_own() -> None:
 
 def test_a_unified_value_wins_over_the_section_that_means_the_same() -> None:
     assert of({"memory": {"limit": 5}, "unified": {"memory.max": "6"}}, 2) == {"MemoryMax": 6}
+
+
+GIB = 1 << 30
+INFINITY = properties.INFINITY
+
+
+@pytest.mark.parametrize(
+    ("file", "value", "expected"),
+    [
+        ("memory.max", "64M", {"MemoryMax": 64 << 20}),
+        ("memory.max", "64m\n", {"MemoryMax": 64 << 20}),
+        ("memory.max", " 0x4000 ", {"MemoryMax": 0x4000}),
+        ("memory.max", "010k", {"MemoryMax": 8 << 10}),
+        ("memory.max", "2G", {"MemoryMax": 2 * GIB}),
+        ("memory.max", "1T", {"MemoryMax": 1 << 40}),
+        ("memory.max", "1P", {"MemoryMax": 1 << 50}),
+        ("memory.max", "1E", {"MemoryMax": 1 << 60}),
+        ("memory.max", "0", {"MemoryMax": 1}),  # the least that systemd has a word for
+        ("memory.max", "max", {"MemoryMax": INFINITY}),
+        ("memory.low", "0", {"MemoryLow": 0}),
+        ("memory.swap.max", "0", {"MemorySwapMax": 0}),
+        ("pids.max", "max\n", {"TasksMax": INFINITY}),
+        ("pids.max", "0x10", {"TasksMax": 16}),
+        ("pids.max", "024", {"TasksMax": 20}),
+        ("pids.max", "0", {"TasksMax": 1}),
+        ("cpu.weight", "0x64", {"CPUWeight": 100}),
+        ("cpu.weight", "+70", {"CPUWeight": 70}),
+        ("cpu.idle", "0x1", {"CPUWeight": 0}),
+        ("cpu.max", "max", {"CPUQuotaPerSecUSec": INFINITY, "CPUQuotaPeriodUSec": 100_000}),
+        ("cpu.max", "max 50000", {"CPUQuotaPerSecUSec": INFINITY, "CPUQuotaPeriodUSec": 50_000}),
+        ("cpu.max", "50000", {"CPUQuotaPerSecUSec": 500_000, "CPUQuotaPeriodUSec": 100_000}),
+        ("cpu.max", " 50000  50000\n", {"CPUQuotaPerSecUSec": 1_000_000, "CPUQuotaPeriodUSec": 50_000}),
+        ("io.weight", "50", {"IOWeight": 50}),
+        ("io.weight", "default 50", {"IOWeight": 50}),
+        ("cpuset.cpus", "0-7:1/4", {"AllowedCPUs": b"\x11\0\0\0\0\0\0\0"}),
+        ("cpuset.cpus", "0, 2\n", {"AllowedCPUs": b"\x05\0\0\0\0\0\0\0"}),
+    ],
+)
+def test_values_as_the_kernel_reads_them(file: str, value: str, expected: dict[str, object]) -> None:
+    assert of({"unified": {file: value}}, 2) == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "value"),
+    [
+        *(
+            ("memory.max", value)
+            for value in ("", "M", "64MB", "-1", "08", "0x", "1.5G", "64 M", "٣", "much")
+        ),
+        *(("pids.max", value) for value in ("", "-1", "10k", "ten")),
+        *(("cpu.weight", value) for value in ("", "0", "10001", "1 2", "max", "99999999999999999999999")),
+        *(("cpu.max", value) for value in ("", "ten", "1 0", "-5", "99999999999999 1")),
+        *(("io.weight", value) for value in ("", "8:0 50", "default", "0", "20000", "default -3")),
+        *(
+            ("cpuset.cpus", value)
+            for value in ("", "all", "0-N", "3-1", "0-3:2", "0-3:0/2", "0-9999999", "x")
+        ),
+        *(("cpu.idle", value) for value in ("", "2", "-1", "yes")),
+    ],
+)
+def test_values_that_systemd_has_no_word_for_are_left_to_the_file(file: str, value: str) -> None:
+    assert of({"unified": {file: value}}, 2) == {}
+
+
+@given(
+    st.sampled_from(["memory.max", "pids.max", "cpu.weight", "cpu.max", "cpuset.mems", "io.weight"]),
+    st.text(),
+)
+def test_any_text_is_a_property_or_none(file: str, text: str) -> None:
+    for value in of({"unified": {file: text}}, 2).values():
+        assert isinstance(value, bytes) or (isinstance(value, int) and 0 <= value < 2**64)
+
+
+def test_a_quota_without_a_period_is_a_part_of_the_one_in_force() -> None:
+    writes = [resources.one("cpu.max", "50000", "/p")]
+    assert properties.of_writes(writes, 50_000) == [
+        ("CPUQuotaPerSecUSec", ("t", 1_000_000)),
+        ("CPUQuotaPeriodUSec", ("t", 50_000)),
+    ]
+
+
+def test_v1_has_another_word_for_no_limit() -> None:
+    assert [values.size_v1(text) for text in ("-1", "-5", "max", "64M")] == [INFINITY, None, None, 64 << 20]
 
 
 DEVICES = "Character devices:\n  1 mem\n  5 /dev/tty\n136 pts\n\nBlock devices:\n  8 sd\n"

@@ -146,13 +146,14 @@ class SystemdManager(Manager):
         self, wanted: dict[str, Any], pointer: str, was: dict[str, Any], journal: Journal
     ) -> list[Write]:
         """First in the cgroup, where a refusal is seen; systemd only logs one. Then it is told the unit."""
+        from pyoci.cgroup import changes
+
         writes = super()._update(wanted, pointer, was, journal)
-        asked = properties.of_writes(writes)
+        _, period = changes.Now(self).bandwidth()
+        asked = properties.of_writes(writes, period) if period else properties.of_writes(writes)
         if wanted.get("devices"):
             asked += _devices(wanted["devices"], pointer)
         if asked:
-            from pyoci.cgroup import changes
-
             before = self._told([name for name, _ in asked])
             self._tell(asked)
             journal.note(f"the properties of {self.unit.name}", lambda: self._tell(before))

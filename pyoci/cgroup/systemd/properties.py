@@ -7,7 +7,9 @@ are left to the write alone.
 
 from __future__ import annotations
 
-from pyoci.cgroup import devices
+from pyoci.cgroup import devices, resources
+from pyoci.cgroup.systemd import values
+from pyoci.cgroup.systemd.values import INFINITY
 from pyoci.errors import Error
 
 TYPE_CHECKING = False
@@ -17,82 +19,92 @@ if TYPE_CHECKING:
     from pyoci.cgroup.resources import Write
     from pyoci.cgroup.systemd.bus import Property
 
-INFINITY = 2**64 - 1
 _QUOTA_STEP = 10_000  # microseconds a second: systemd keeps a quota as percents
+_USUAL_PERIOD = 100_000  # microseconds, of a cgroup that was told no other
 
 
-def of_writes(writes: Iterable[Write]) -> list[Property]:
-    """The properties that say what these writes do; a later one wins, and a weight over idle's end."""
+def of_writes(writes: Iterable[Write], period: int = _USUAL_PERIOD) -> list[Property]:
+    """The properties that say what these writes do; a later one wins, and a weight over idle's end.
+
+    A value that systemd can't be told is left out: the kernel has it, or refuses it, as it is written.
+
+    period  microseconds, which a quota without one is a part of: the one in force
+    """
     found: dict[str, Property] = {}
     quota: dict[str, int] = {}
     for write in sorted(writes, key=lambda write: write.choices != (("cpu.idle", "0"),)):
         for file, value in write.choices:
             if file in ("cpu.cfs_quota_us", "cpu.cfs_period_us"):
                 quota[file] = int(value)
+            elif file == "cpu.max":
+                asked = values.bandwidth(value)
+                if asked:
+                    found |= _bandwidth(asked[0], period if asked[1] is None else asked[1])
             elif file in _FILES:
                 for one in _FILES[file](value):
                     found[one[0]] = one
     if "cpu.cfs_quota_us" in quota:
-        for one in _bandwidth(quota["cpu.cfs_quota_us"], quota.get("cpu.cfs_period_us", 100_000)):
-            found[one[0]] = one
+        found |= _bandwidth(quota["cpu.cfs_quota_us"], quota.get("cpu.cfs_period_us", _USUAL_PERIOD))
     return list(found.values())
 
 
-def _number(name: str) -> Callable[[str], list[Property]]:
+def _number(
+    name: str, read: Callable[[str], int | None], least: int, most: int = INFINITY
+) -> Callable[[str], list[Property]]:
+    """For a file with one number. Of limits that are less than systemd can say, the least that it can is
+    nearest; of weights there are none but from `least` to `most`."""
+
     def convert(value: str) -> list[Property]:
-        return [(name, ("t", INFINITY if value in ("max", "-1") else int(value)))]
+        found = read(value)
+        if found is None or found > most or (found < least and most != INFINITY):
+            return []
+        return [(name, ("t", max(found, least)))]
 
     return convert
 
 
 def _list(name: str) -> Callable[[str], list[Property]]:
     def convert(value: str) -> list[Property]:
-        from pyoci.plan.scheduling import bit_mask
-
-        return [(name, ("ay", bit_mask(value, "/linux/resources/cpu")))]
+        mask = values.bits(value)
+        return [] if mask is None else [(name, ("ay", mask))]
 
     return convert
 
 
-def _cpu_max(value: str) -> list[Property]:
-    quota, _, period = value.partition(" ")
-    return _bandwidth(-1 if quota == "max" else int(quota), int(period or 100_000))
-
-
-def _bandwidth(quota: int, period: int) -> list[Property]:
+def _bandwidth(quota: int, period: int) -> dict[str, Property]:
     share = INFINITY
-    if quota > 0:  # rounded up: a limit must not get tighter
+    if quota > 0 and period > 0:  # rounded up: a limit must not get tighter
         share = -(-quota * 1_000_000 // period // _QUOTA_STEP) * _QUOTA_STEP
-    return [("CPUQuotaPerSecUSec", ("t", share)), ("CPUQuotaPeriodUSec", ("t", period))]
+    if share > INFINITY or not 0 < period < INFINITY:
+        return {}
+    return {
+        name: (name, ("t", value))
+        for name, value in (("CPUQuotaPerSecUSec", share), ("CPUQuotaPeriodUSec", period))
+    }
 
 
 def _idle(value: str) -> list[Property]:
-    return [("CPUWeight", ("t", 0 if value == "1" else INFINITY))]
-
-
-def _io_weight(value: str) -> list[Property]:
-    word, _, weight = value.partition(" ")
-    return [("IOWeight", ("t", int(weight)))] if word == "default" else []
+    idle = values.number(value)
+    return [("CPUWeight", ("t", INFINITY if idle == 0 else 0))] if idle in (0, 1) else []
 
 
 _FILES: dict[str, Callable[[str], list[Property]]] = {
     # cgroup2
-    "memory.max": _number("MemoryMax"),
-    "memory.high": _number("MemoryHigh"),
-    "memory.low": _number("MemoryLow"),
-    "memory.min": _number("MemoryMin"),
-    "memory.swap.max": _number("MemorySwapMax"),
-    "cpu.weight": _number("CPUWeight"),
+    "memory.max": _number("MemoryMax", values.size, 1),
+    "memory.high": _number("MemoryHigh", values.size, 1),
+    "memory.low": _number("MemoryLow", values.size, 0),
+    "memory.min": _number("MemoryMin", values.size, 0),
+    "memory.swap.max": _number("MemorySwapMax", values.size, 0),
+    "cpu.weight": _number("CPUWeight", values.number, 1, 10_000),
     "cpu.idle": _idle,
-    "cpu.max": _cpu_max,
     "cpuset.cpus": _list("AllowedCPUs"),
     "cpuset.mems": _list("AllowedMemoryNodes"),
-    "io.weight": _io_weight,
-    "pids.max": _number("TasksMax"),
+    "io.weight": _number("IOWeight", values.weight_for_all, 1, 10_000),
+    "pids.max": _number("TasksMax", values.count, 1),
     # v1
-    "memory.limit_in_bytes": _number("MemoryLimit"),
-    "cpu.shares": _number("CPUShares"),
-    "blkio.weight": _number("BlockIOWeight"),
+    "memory.limit_in_bytes": _number("MemoryLimit", values.size_v1, 1),
+    "cpu.shares": _number("CPUShares", values.number, *resources.CPU_SHARES),
+    "blkio.weight": _number("BlockIOWeight", values.number, 10, 1000),
 }
 
 
