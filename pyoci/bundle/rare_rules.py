@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyoci.bundle import unified
 from pyoci.bundle.document import pointer, quote
 
 TYPE_CHECKING = False
@@ -253,11 +254,10 @@ def check_resources(resources: dict[str, Any], prefix: str, findings: Findings) 
                 f"{prefix}{pointer(['rdma', name])}",
                 "neither hcaHandles nor hcaObjects was found; one would do",
             )
-    for key in resources.get("unified", {}):
-        if "/" in key or "." not in key.strip("."):
-            findings.refuse(
-                f"{prefix}{pointer(['unified', key])}", "a file of the cgroup's like memory.high would do"
-            )
+    for name, value in resources.get("unified", {}).items():
+        against, remedy = unified.objection(name, value)
+        if against:
+            findings.refuse(f"{prefix}{pointer(['unified', name])}", f"{against}; {remedy} would do")
 
 
 def _weights(holder: dict[str, Any], place: str, findings: Findings) -> None:

@@ -370,10 +370,13 @@ def _rdma(adapters: dict[str, Section], pointer: str) -> Iterator[Write]:
 
 
 def _unified(files: dict[str, str], pointer: str) -> Iterator[Write]:
+    from pyoci.bundle.unified import objection
+
     for name in sorted(files):
         where = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
-        if "/" in name or "." not in name.strip("."):
-            raise Error(f"{name!r} is no name of a cgroup file", code="invalid-config", pointer=where)
+        against, remedy = objection(name, files[name])
+        if against:
+            raise Error(against, code="invalid-config", pointer=where, hint=f"{remedy} would do")
         # Files that keep one line a device take one line a write.
         for line in files[name].splitlines() or [""]:
             yield Write("", ((name, line),), where)

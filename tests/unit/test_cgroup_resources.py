@@ -185,6 +185,8 @@ def test_v2(section: str, value: Any, expected: list[tuple[str, str, str]]) -> N
          "not-supported"),
         (on_v2, "unified", {"a/b": ""}, "/unified/a~1b", "invalid-config"),
         (on_v2, "unified", {"..": ""}, "/unified/..", "invalid-config"),
+        (on_v2, "unified", {"memory.max\n": "1"}, "/unified/memory.max\n", "invalid-config"),
+        (on_v2, "unified", {"cgroup.procs": "1"}, "/unified/cgroup.procs", "invalid-config"),
         (lambda name: 0, "unified", {"memory.max": "1"}, "/unified", "not-supported"),
         (lambda name: 0, "pids", {"limit": 1}, "/pids/limit", "not-supported"),
         (lambda name: int(name != "cpuset"), "cpu", {"cpus": "0"}, "/cpu/cpus", "not-supported"),

@@ -358,9 +358,22 @@ BROKEN = [
                 "blockIO/weightDevice/0/weight: 5 was found",
             ),
             ("rdma", {"mlx/5": {}}, "rdma/mlx~15: neither hcaHandles nor hcaObjects"),
-            ("unified", {"../memory.max": "1"}, "unified/..~1memory.max: a file of the cgroup's"),
-            ("unified", {"memory": "1"}, "unified/memory: a file of the cgroup's"),
-            ("unified", {"..": "1"}, "unified/..: a file of the cgroup's"),
+            *(
+                ("unified", {name: "1"}, f"unified/{name.replace('/', '~1')}: that is no name of a cgroup's")
+                for name in ("", ".", "..", "../memory.max", "memory", "a.\0", "\ud800.max")
+            ),
+            ("unified", {"cgroup.procs": "1"}, "unified/cgroup.procs: it moves the process that it names"),
+            ("unified", {"cgroup.threads": "1"}, "unified/cgroup.threads: it moves the process"),
+            ("unified", {"cgroup.kill": "1"}, "unified/cgroup.kill: it kills every process of the container"),
+            ("unified", {"cgroup.freeze": "0"}, "unified/cgroup.freeze: it stops the container"),
+            ("unified", {"cgroup.type": "threaded"}, "unified/cgroup.type: it makes a cgroup of threads"),
+            (
+                "unified",
+                {"cpu.pressure": "some 9 99"},
+                "unified/cpu.pressure: it asks for notices, which end",
+            ),
+            ("unified", {"memory.high": "1\0"}, 'unified/memory.high: "1\\u0000" was found; printable'),
+            ("unified", {"memory.high": "\ud800"}, 'unified/memory.high: "\ud800" was found; printable'),
         ]
     ),
     *(
@@ -425,6 +438,9 @@ KEPT = [
     config("linux/resources/cpu", {"quota": -1, "period": 0, "burst": 5}),
     config("linux/resources/blockIO", {"weight": 0}),
     config("linux/resources/unified", {"memory.high": "1", "hugetlb.1GB.max": "2"}),
+    config("linux/resources/unified", {"io.max": "8:0 rbps=1\n8:16\twbps=2\n", "cpuset.cpus": ""}),
+    config("linux/resources/unified", {"cgroup.max.depth": "1", "cgroup.max.descendants": "max"}),
+    config("linux/resources/unified", {"cgroup.subtree_control": "+pids", "cgroup.pressure": "0"}),
     config("linux/memoryPolicy", {"mode": "MPOL_DEFAULT", "nodes": ""}),
     config("linux/seccomp", seccomp(listenerPath="/x", listenerMetadata="x")),
     config("linux/seccomp", seccomp(defaultAction="SCMP_ACT_TRACE", defaultErrnoRet=65535)),
