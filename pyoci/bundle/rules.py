@@ -22,6 +22,8 @@ RARE_LINUX = RARE_MOUNT.union(
 )
 RETURNING = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 
+NOT_WHILE_IDLE = "can't be in force while the cgroup is idle; idle 0, or no shares, would do"
+
 
 class Findings:
     """What a check found: refusals, of which one is an error, and warnings."""
@@ -344,6 +346,9 @@ def _cpu(cpu: dict[str, Any], prefix: str, findings: Findings) -> None:
     idle = cpu.get("idle", 0)
     if idle not in (0, 1):
         findings.refuse(f"{prefix}/idle", f"{idle} was found; 0 or 1 would do")
+    if idle == 1 and cpu.get("shares"):
+        # The kernel takes both, in this order, and forgets the weight (sched_group_set_idle).
+        findings.refuse(f"{prefix}/shares", f"{cpu['shares']} {NOT_WHILE_IDLE}")
     runtime, period = cpu.get("realtimeRuntime", 0), cpu.get("realtimePeriod", 0)
     if 0 < period < runtime:
         findings.refuse(

@@ -13,6 +13,7 @@ What no order can reach is refused before anything is written, naming the value 
 
 from __future__ import annotations
 
+from pyoci.bundle.rules import NOT_WHILE_IDLE
 from pyoci.cgroup import UNIFIED, files, in_force, limits, resources
 from pyoci.cgroup.formats import flat
 from pyoci.cgroup.in_force import UNLIMITED
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
     Section = dict[str, Any]
 
 
-def update(manager: Manager, wanted: Section, pointer: str, journal: Journal) -> list[Write]:
+def update(
+    manager: Manager, wanted: Section, pointer: str, journal: Journal, was: Section | None = None
+) -> list[Write]:
     """Applies what is given of linux.resources, device rules excepted, and returns it as writes.
 
+    was  linux.resources as asked for until now
     Every change goes into the journal, with the way back. Error for what can't be honoured, and for a
     value that the kernel took but made another one of.
     """
@@ -40,8 +44,9 @@ def update(manager: Manager, wanted: Section, pointer: str, journal: Journal) ->
     if now.version("memory") == 1 and (wanted.get("memory") or {}).get("disableOOMKiller") is False:
         writes.append(resources.one("memory.oom_control", 0, f"{pointer}/memory/disableOOMKiller"))
     check(wanted, now, pointer)
+    writes = _with_weight(writes, now, was or {}, pointer)
     killed = _killed(now)
-    _make(ordered(writes, now), now.paths, journal)
+    _make(ordered(writes, now), now, journal)
     if "memory" in wanted and _killed(now) > killed:
         journal.warn(
             "the new limit of memory is below what was in use, and the kernel has killed "
@@ -62,13 +67,17 @@ def settle(writes: list[Write], manager: Manager) -> None:
 
 
 class Now:
-    """The values in force in a container's cgroups. Numbers are as in_force.number() gives them."""
+    """The values in force in a container's cgroups. Numbers are as in_force.number() gives them.
 
-    __slots__ = ("manager", "paths")
+    idle  whether the cgroup was idle at first, and so without a weight of its own
+    """
+
+    __slots__ = ("idle", "manager", "paths")
 
     def __init__(self, manager: Manager) -> None:
         self.manager = manager
         self.paths = manager.paths()
+        self.idle = self.number("cpu.idle") == 1
 
     def version(self, controller: str) -> int:
         return limits.version(self.manager, controller)
@@ -136,11 +145,24 @@ def check(wanted: Section, now: Now, pointer: str) -> None:
     idle = cpu["idle"] if cpu.get("idle") is not None else now.number("cpu.idle")
     if cpu.get("shares") and idle == 1:
         raise Error(
-            f"{cpu['shares']} can't be in force while the cgroup is idle",
-            code="invalid-config",
-            pointer=f"{pointer}/cpu/shares",
-            hint="set idle to 0 too, or leave shares out",
+            f"{cpu['shares']} {NOT_WHILE_IDLE}", code="invalid-config", pointer=f"{pointer}/cpu/shares"
         )
+
+
+def _with_weight(writes: list[Write], now: Now, was: Section, pointer: str) -> list[Write]:
+    """The writes, with the weight asked for until now where a cgroup is to be idle no more: what it had
+    was forgotten when it became idle (sched_group_set_idle)."""
+    asked = {file: value for write in writes for file, value in write.choices}
+    if asked.get("cpu.idle") != "0":
+        return writes
+    if not now.idle:
+        # Nothing to do; and systemd, told so, would take the weight for its default.
+        return [write for write in writes if write.choices[0][0] != "cpu.idle"]
+    cpu, unified = was.get("cpu") or {}, was.get("unified") or {}
+    kept: Section = {"cpu": {"shares": cpu.get("shares")}}
+    kept["unified"] = {file: unified[file] for file in _WEIGHTS if file in unified}
+    former = resources.translate(kept, pointer, now.version)
+    return writes + [write for write in former if not asked.keys() & dict(write.choices)]
 
 
 def _future(section: Section, name: str, current: int | None) -> tuple[str, bool, int | None]:
@@ -182,6 +204,9 @@ _PAIRS = (
 )
 
 
+_WEIGHTS = ("cpu.shares", "cpu.weight")
+
+
 def ordered(writes: list[Write], now: Now) -> list[Write]:
     """The writes in an order that leads through possible states only: of a pair, the first goes first
     where it grows, and last where it doesn't."""
@@ -193,7 +218,7 @@ def ordered(writes: list[Write], now: Now) -> list[Write]:
             grows = current is not None and wanted is not None and wanted > current
             first, second = (file, other) if grows else (other, file)
             _arrange(result, places[first], places[second])
-    for weight in ("cpu.shares", "cpu.weight"):
+    for weight in _WEIGHTS:
         if "cpu.idle" in places and weight in places:
             _arrange(result, places["cpu.idle"], places[weight])
     return result
@@ -206,22 +231,23 @@ def _arrange(writes: list[Write], first: Write, second: Write) -> None:
         writes.insert(writes.index(second), first)
 
 
-def _make(writes: list[Write], paths: dict[str, str], journal: Journal) -> None:
+def _make(writes: list[Write], now: Now, journal: Journal) -> None:
     """Makes the writes that aren't in force yet. What the kernel calls invalid is tried once more after the
     others: groups above or below may ask for another order than the one that is best otherwise."""
     while writes:
         refused: list[tuple[Write, Error]] = []
         for write in writes:
-            place = limits.place(write, paths)
+            place = limits.place(write, now.paths)
             if not place or in_force.holds(*place):
                 continue
             directory, file, value = place
-            old = in_force.before(directory, file, value)
-            error = limits.put(write, paths)
+            back = _way_back(now, place)
+            error = limits.put(write, now.paths)
             if error:
                 refused.append((write, error))
                 continue
-            _note(journal, place, old)
+            for change in back:
+                _note(journal, change, value)
             if in_force.holds(*place) is False:
                 raise Error(
                     f"the kernel took {value!r} for {file} in {directory}, and made "
@@ -233,8 +259,21 @@ def _make(writes: list[Write], paths: dict[str, str], journal: Journal) -> None:
         writes = [write for write, _ in refused]
 
 
-def _note(journal: Journal, place: tuple[str, str, str], old: str | None) -> None:
+def _way_back(now: Now, place: tuple[str, str, str]) -> list[tuple[str, str, str | None]]:
+    """Directory, file and old value of what a write changes, the last one to be put back first. When a
+    cgroup becomes idle its weight is forgotten; while it is, none can be set."""
     directory, file, value = place
+    if file in _WEIGHTS and now.idle:
+        return []
+    changed = [(directory, file, in_force.before(directory, file, value))]
+    if file == "cpu.idle" and value == "1":
+        weights = [(directory, name, in_force.text(directory, name)) for name in _WEIGHTS]
+        changed = [change for change in weights if change[2]] + changed
+    return changed
+
+
+def _note(journal: Journal, change: tuple[str, str, str | None], value: str) -> None:
+    directory, file, old = change
     journal.debug(f"{directory}/{file}: {value!r}, before {old!r}")
     path = f"{directory}/{file}"
     if old is None:

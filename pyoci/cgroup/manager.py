@@ -219,7 +219,7 @@ class Manager:
             from pyoci.cgroup import lacking
 
             wanted = lacking.reachable(self, wanted, pointer, lambda name: limits.version(self, name))
-        made = changes.update(self, wanted, pointer, journal)
+        made = changes.update(self, wanted, pointer, journal, was)
         if wanted.get("devices") and wanted["devices"] != was.get("devices"):
             device_changes.replace(self, wanted["devices"], was.get("devices"), pointer, journal)
         return made

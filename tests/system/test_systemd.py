@@ -204,6 +204,9 @@ def test_updated_limits_survive_a_reload(systemd: Runtime, bundle: Bundle) -> No
     # A quota that isn't a whole percent is only rounded by systemd.
     systemd.ok("update", "--cpu-quota", "30001", "one")
     assert values()["cpu.max"] == "30001 50000"
+    systemd.ok("update", "--cpu-share", "2048", "one")
+    systemd.ok("update", "--cpu-idle", "0", "one")  # it is so already
+    assert values()["cpu.weight"] == "174"
     systemd.ok("update", "--cpu-idle", "1", "one")
     systemd.ok("update", "--cpu-idle", "0", "one")
     systemd.ok("update", "--cpu-quota", "-1", "--memory", "-1", "--pids-limit", "-1", "one")
@@ -211,7 +214,7 @@ def test_updated_limits_survive_a_reload(systemd: Runtime, bundle: Bundle) -> No
     found = values()
     assert (GROUP / "cpu.idle").read_text() == "0\n"
     assert found["cpu.max"].split()[0] == "max"  # the period beside it means nothing
-    assert found["cpu.weight"] == "100"
+    assert found["cpu.weight"] == "174"
     assert (found["memory.max"], found["memory.swap.max"], found["pids.max"]) == ("max", "max", "max")
     systemd.ok("delete", "--force", "one")
 

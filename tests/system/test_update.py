@@ -307,6 +307,39 @@ def test_documents_and_flags_that_are_wrong(box: Box) -> None:
 # ------------------------------------------------------------------ all or nothing
 
 
+def test_a_weight_is_kept_over_idleness(runtime: Runtime, bundle: Bundle, here: Layout) -> None:
+    """The kernel forgets it: it is in force again when idleness ends, or doesn't come about."""
+    bundle.config["linux"]["resources"] = {"cpu": {"shares": 512}}
+    with running(runtime, bundle, here) as box:
+        configured = box.limits()["shares"]
+        disk_that_isnt = {"throttleReadBpsDevice": [{**NO_DISK, "rate": 5}]}
+        said = box.refused({"cpu": {"idle": 1}, "blockIO": disk_that_isnt})
+        assert f"put back as it was: cpu.idle (0), {FILES['shares'][ON_V2]} ({configured})" in said
+        assert (box.limits()["idle"], box.limits()["shares"]) == ("0", configured)
+        box.update("--cpu-idle", "1")
+        idle = box.limits()["shares"]
+        assert idle != configured
+        assert "--cpu-share: 9 can't be in force while the cgroup is idle" in (
+            box.runtime.call("update", "--cpu-share", "9", "box").stderr
+        )
+        box.refused({"cpu": {"idle": 0}, "blockIO": disk_that_isnt})
+        assert (box.limits()["idle"], box.limits()["shares"]) == ("1", idle)
+        box.update("--cpu-idle", "0")
+        assert (box.limits()["idle"], box.limits()["shares"]) == ("0", configured)
+
+
+def test_idle_beside_a_weight_is_refused_by_create_and_by_update(
+    runtime: Runtime, bundle: Bundle, here: Layout
+) -> None:
+    words = "/cpu/shares: 512 can't be in force while the cgroup is idle; idle 0, or no shares, would do"
+    both = {"cpu": {"idle": 1, "shares": 512}}
+    with running(runtime, bundle, here) as box:
+        assert words in box.refused(both)
+        bundle.config["linux"]["resources"] = both
+        done = runtime.call("create", "--bundle", str(bundle.save()), "other")
+        assert (done.returncode, f"/linux/resources{words}" in done.stderr) == (1, True)
+
+
 def test_what_was_changed_is_put_back_when_something_is_refused(box: Box) -> None:
     box.apply({"cpu": {"shares": 1024, "quota": 50000}, "memory": {"limit": 64 * MIB, "swap": 96 * MIB}})
     limits, saved = box.limits(), box.saved()

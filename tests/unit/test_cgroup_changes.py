@@ -22,6 +22,8 @@ from pyoci.errors import Error
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 NONE = 9223372036854771712
+# The weight when idleness ends, and while it lasts.
+WEIGHTS = {"cpu.shares": ("1024", "3"), "cpu.weight": ("100", "0")}
 
 
 class Kernel:
@@ -63,6 +65,8 @@ class Kernel:
             raise OSError(EIO, "Input/output error", path)
         after = dict(self.values)
         after[name] = self.kept(name, value)
+        if name == "cpu.idle" and value != self.values[name]:
+            after |= {file: weights[int(value)] for file, weights in WEIGHTS.items() if file in after}
         if not self.possible(after, name):
             self.refused.append((name, value))
             raise OSError(EINVAL, "Invalid argument", path)
@@ -110,10 +114,10 @@ def group(mode: str) -> Manager:
     return cast(Manager, SimpleNamespace(paths=lambda: paths, mode=mode, groups=[1]))
 
 
-def change(kernel: Kernel, mode: str, wanted: dict[str, Any]) -> Journal:
+def change(kernel: Kernel, mode: str, wanted: dict[str, Any], was: dict[str, Any] | None = None) -> Journal:
     journal = Journal()
     with kernel:
-        changes.update(group(mode), wanted, "", journal)
+        changes.update(group(mode), wanted, "", journal, was)
     return journal
 
 
@@ -296,8 +300,7 @@ def test_one_of_quota_and_period_leaves_the_other(cpu: dict[str, int], data: st.
         ("v1", {"cpu.rt_runtime_us": "700"}, {"cpu": {"realtimePeriod": 500}},
          "/cpu/realtimePeriod: 500 is below 700, the realtimeRuntime in force (give realtimeRuntime too)"),
         ("v2", {"cpu.idle": "1"}, {"cpu": {"shares": 512}},
-         "/cpu/shares: 512 can't be in force while the cgroup is idle "
-         "(set idle to 0 too, or leave shares out)"),
+         "/cpu/shares: 512 can't be in force while the cgroup is idle; idle 0, or no shares, would do"),
     ],
 )  # fmt: skip
 def test_a_value_in_force_that_is_against_it_is_named(
@@ -331,6 +334,43 @@ def test_idle_ends_before_a_weight_is_set() -> None:
     kernel = Kernel({**V2, "cpu.idle": "1"})
     change(kernel, "v2", {"cpu": {"shares": 2, "idle": 0}})
     assert (kernel.values["cpu.weight"], kernel.refused) == ("1", [])
+
+
+@pytest.mark.parametrize(
+    ("was", "wanted", "weight"),
+    [
+        ({"cpu": {"shares": 512}}, {"cpu": {"idle": 0}}, "59"),
+        ({"cpu": {"shares": 512}}, {"cpu": {"idle": 0, "shares": 2}}, "1"),
+        ({"cpu": {"shares": 512}}, {"cpu": {"idle": 0}, "unified": {"cpu.weight": "7"}}, "7"),
+        ({"cpu": {"shares": 512}}, {"unified": {"cpu.idle": "0"}}, "59"),
+        ({"unified": {"cpu.weight": "77"}}, {"cpu": {"idle": 0}}, "77"),
+        ({}, {"cpu": {"idle": 0}}, "100"),
+    ],
+)
+def test_the_weight_is_back_when_idleness_ends(
+    was: dict[str, Any], wanted: dict[str, Any], weight: str
+) -> None:
+    kernel = Kernel({**V2, "cpu.idle": "1", "cpu.weight": "0"})
+    journal = change(kernel, "v2", wanted, was)
+    assert (kernel.values["cpu.weight"], kernel.refused) == (weight, [])
+    with kernel:
+        assert journal.undo() == "; put back as it was: cpu.idle (1)"
+    assert (kernel.values["cpu.idle"], kernel.values["cpu.weight"]) == ("1", "0")
+
+
+def test_the_weight_is_put_back_with_the_end_of_idleness() -> None:
+    kernel = Kernel({**V1, "cpu.shares": "512"})
+    journal = change(kernel, "v1", {"cpu": {"idle": 1}})
+    assert (kernel.values["cpu.idle"], kernel.values["cpu.shares"]) == ("1", "3")
+    with kernel:
+        assert journal.undo() == "; put back as it was: cpu.idle (0), cpu.shares (512)"
+    assert (kernel.values["cpu.idle"], kernel.values["cpu.shares"]) == ("0", "512")
+
+
+def test_a_cgroup_that_was_not_idle_keeps_its_weight() -> None:
+    kernel = Kernel({**V1, "cpu.shares": "77"})
+    change(kernel, "v1", {"cpu": {"idle": 0}}, {"cpu": {"shares": 512}})
+    assert kernel.states == []
 
 
 def test_what_is_in_force_is_not_written() -> None:

@@ -344,6 +344,7 @@ BROKEN = [
             ("cpu", {"quota": -2}, "cpu/quota: -2 was found"),
             ("cpu", {"quota": 2000, "burst": 2001}, "cpu/burst: 2001 was found; at most 2000, the quota"),
             ("cpu", {"idle": 2}, "cpu/idle: 2 was found"),
+            ("cpu", {"idle": 1, "shares": 9}, "cpu/shares: 9 can't be in force while the cgroup is idle; "),
             ("cpu", {"realtimeRuntime": 2, "realtimePeriod": 1}, "cpu/realtimeRuntime: 2 was found"),
             ("blockIO", {"weight": 9}, "blockIO/weight: 9 was found; 10 to 1000 would do"),
             ("blockIO", {"leafWeight": 1001}, "blockIO/leafWeight: 1001 was found"),
