@@ -22,9 +22,12 @@ def failure(error: OSError, what: str, pointer: str = PATH) -> Error:
     return Error(f"{what}: {reason}", code=code, pointer=pointer, errno=error.errno or 0)
 
 
-def write(path: str, value: str) -> None:
-    """One write(2), which is what makes it one request to the kernel. OSError as the kernel gave it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+def write(path: str, value: str, within: int | None = None) -> None:
+    """One write(2), which is what makes it one request to the kernel. OSError as the kernel gave it.
+
+    within  the directory that the path begins at, open
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=within)
     try:
         os.write(descriptor, value.encode())
     finally:
@@ -65,37 +68,76 @@ def huge_page_sizes() -> list[str]:
     ]
 
 
-def exists(path: str) -> bool:
-    return os.access(path, os.F_OK)
+def exists(path: str, within: int | None = None) -> bool:
+    return os.access(path, os.F_OK, dir_fd=within)
 
 
-def children(directory: str) -> list[str]:
-    """The cgroups directly below one, by path; none when it is gone."""
+def tree(directory: str) -> Iterator[tuple[str, int | None]]:
+    """A cgroup and all below it, each after those below it: its name, and a descriptor of the directory
+    that the name begins at (None: as any path), open until the next is asked for.
+
+    Containers nest cgroups deeper than Python recurses, than a path may be long and than files may be open.
+    So there is one directory open at a time; up again leads "..", as no cgroup is ever moved elsewhere.
+    """
+    entered = _enter(directory, None)
+    if entered is None:
+        yield directory, None
+        return
+    here, names = entered
+    way, unseen = [directory], [names]  # down to `here`; the names in each on it that are still to be seen
+    try:
+        while True:
+            if unseen[-1]:
+                name = unseen[-1].pop()
+                entered = _enter(name, here)
+                if entered is None:
+                    yield name, here
+                    continue
+                os.close(here)
+                here, names = entered
+                way.append(name)
+                unseen.append(names)
+            elif len(way) > 1:
+                above = os.open("..", _DIRECTORY, dir_fd=here)
+                os.close(here)
+                here = above
+                unseen.pop()
+                yield way.pop(), here
+            else:
+                break
+    finally:
+        os.close(here)
+    yield directory, None
+
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def _enter(name: str, within: int | None) -> tuple[int, list[str]] | None:
+    """Opens a cgroup, for the names of those directly below it; None if there are none, or none are shown."""
     try:
         # kernfs counts subdirectories exactly, and reading a cgroup's many file names takes long.
-        if os.stat(directory).st_nlink == 2:
-            return []
-        with os.scandir(directory) as entries:
-            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def tree(directory: str) -> Iterator[str]:
-    """A cgroup and all below it, each after those below it."""
-    for child in children(directory):
-        yield from tree(child)
-    yield directory
-
-
-def own_processes(directory: str) -> list[int]:
-    """The processes that are in this very cgroup; none when it is gone."""
+        if os.stat(name, dir_fd=within).st_nlink == 2:
+            return None
+        descriptor = os.open(name, _DIRECTORY, dir_fd=within)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
     try:
-        return [int(word) for word in procfs.read(f"{directory}/cgroup.procs").split()]
+        with os.scandir(descriptor) as entries:
+            return descriptor, [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def own_processes(directory: str, within: int | None = None) -> list[int]:
+    """The processes that are in this very cgroup, which tree() has named; none when it is gone."""
+    try:
+        return [int(word) for word in procfs.read(f"{directory}/cgroup.procs", within).split()]
     except OSError as error:
         # A threaded cgroup's processes are listed by the domain above it. ENODEV: removed while it was read,
         # though its directory may be there for a moment longer.
-        if error.errno in (EOPNOTSUPP, ENODEV) or not exists(directory):
+        if error.errno in (EOPNOTSUPP, ENODEV) or not exists(directory, within):
             return []
         raise failure(error, f"reading {directory}/cgroup.procs") from None
 
@@ -103,7 +145,7 @@ def own_processes(directory: str) -> list[int]:
 def processes(directory: str) -> list[int]:
     """The processes in a cgroup and in all below it, ascending."""
     found: set[int] = set()
-    for group in tree(directory):
-        found.update(own_processes(group))
+    for name, within in tree(directory):
+        found.update(own_processes(name, within))
     found.discard(0)
     return sorted(found)

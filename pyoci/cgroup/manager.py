@@ -301,7 +301,11 @@ class Manager:
         """The cgroup2 group of the container's first process, if it is below the container's own."""
         if not init or group.version != 2:
             return ""
-        for line in files.read(f"/proc/{init}/cgroup").split("\n"):
+        try:
+            lines = files.read(f"/proc/{init}/cgroup").split("\n")
+        except OSError:  # ENAMETOOLONG: nested deeper than the kernel can say
+            return ""
+        for line in lines:
             if line.startswith("0::"):
                 path = group.mount + line[3:]
                 return path if path.startswith(group.path + "/") and ".." not in path.split("/") else ""
@@ -535,7 +539,7 @@ def _undo(made: list[str]) -> None:
 
 def remove_tree(path: str) -> bool:
     """rmdir for a cgroup and all below it; True when all are gone, False if something is in use."""
-    kept = [group for group in files.tree(path) if not _remove_one(group)]
+    kept = [name for name, within in files.tree(path) if not _remove_one(name, within)]
     return not kept
 
 
@@ -544,16 +548,16 @@ def _remove(path: str) -> bool:
     return _remove_one(path) or remove_tree(path)
 
 
-def _remove_one(path: str) -> bool:
+def _remove_one(path: str, within: int | None = None) -> bool:
     try:
-        os.rmdir(path)
+        os.rmdir(path, dir_fd=within)
     except FileNotFoundError:
         return True
     except OSError as error:
         if error.errno in (EBUSY, ENOTEMPTY):
             return False
         # On a read-only mount that is the answer for a missing directory too.
-        if not files.exists(path):
+        if not files.exists(path, within):
             return True
         raise files.failure(error, f"removing the cgroup {path}") from None
     return True

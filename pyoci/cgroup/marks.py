@@ -28,24 +28,32 @@ def put(path: str, owner: str) -> None:
             continue
 
 
-def owner(path: str) -> str:
-    """What a cgroup is marked with, "" if with nothing."""
-    for name in _NAMES:
-        try:
-            return os.getxattr(path, name).decode(errors="surrogateescape")
-        except OSError:
-            continue
-    return ""
+def owner(path: str, within: int | None = None) -> str:
+    """What a cgroup, as files.tree() names it, is marked with; "" if with nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=within)
+    except OSError:
+        return ""  # gone, or somebody keeps it to himself
+    try:
+        for name in _NAMES:
+            try:
+                return os.getxattr(descriptor, name).decode(errors="surrogateescape")
+            except OSError:
+                continue
+        return ""
+    finally:
+        os.close(descriptor)
 
 
 def find(layout: Layout, prefix: str) -> dict[str, Manager]:
     """The cgroups of every container whose state directory has, or had, a path that begins so."""
     found: dict[str, Manager] = {}
     for hierarchy in layout.hierarchies:
-        for path in files.tree(hierarchy.mount):
-            whose = owner(path)
+        for name, within in files.tree(hierarchy.mount):
+            whose = owner(name, within)
             if not whose.startswith(prefix):
                 continue
+            path = name if within is None else f"{os.readlink(f'/proc/self/fd/{within}')}/{name}"
             manager = found.setdefault(whose, Manager("cgroupfs", layout.mode, []))
             manager.ours = True
             manager.groups.append(make_group(hierarchy.controllers, hierarchy.mount, path, layout.mode))

@@ -122,8 +122,8 @@ def thaw(path: str) -> None:
 
 def thaw_below(path: str) -> None:
     """Thaws every cgroup below and the one itself, each that was frozen in its own right."""
-    for group in files.tree(path):
+    for name, within in files.tree(path):
         try:
-            files.write(f"{group}/freezer.state", "THAWED")
+            files.write(f"{name}/freezer.state", "THAWED", within)
         except FileNotFoundError:
             continue

@@ -34,9 +34,9 @@ class Status:
         return self.state in "ZXx"
 
 
-def read(path: str) -> bytes:
-    """All of a file of /proc or of a cgroup."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def read(path: str, within: int | None = None) -> bytes:
+    """All of a file of /proc or of a cgroup; `within` is the directory that a path begins at, open."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=within)
     try:
         text = part = os.read(descriptor, 65536)
         # A short read is not the end: the kernel gives as many whole records as fit in its page.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pyoci.cgroup import layout
 from support import cgroups
-from support.containers import Bundle, Runtime, Sleeper
+from support.containers import Bundle, Runtime, Sleeper, reap_orphans
 
 pytestmark = pytest.mark.layout
 
@@ -59,3 +62,75 @@ def test_files_of_cgroup2_itself_that_are_limits_stay(runtime: Runtime, bundle: 
     cgroup = HERE.unified + cgroups.membership(runtime.state("box")["pid"])[""]
     assert {name: Path(cgroup, name).read_text().strip() for name in limits} == limits
     runtime.ok("delete", "--force", "box")
+
+
+class Nest:
+    """Cgroups one in the other, deeper than Python recurses and with a longer path than may be: made, as
+    a container's root does, from one to the next. In the VM, which is slow, only the path is too long.
+
+    bottom  the innermost one, open
+    """
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        name, depth = ("n" * 200, 30) if HERE.mode == "v2" else ("n" * 10, 1200)
+        self.bottom = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+        for _ in range(depth):
+            os.mkdir(name, dir_fd=self.bottom)
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.bottom)
+            os.close(self.bottom)
+            self.bottom = inner
+
+    def write(self, file: str, value: str) -> None:
+        descriptor = os.open(file, os.O_WRONLY, dir_fd=self.bottom)
+        os.write(descriptor, value.encode())
+        os.close(descriptor)
+
+
+def freezer_of(pid: int) -> Path:
+    """The cgroup in which pyoci looks for a container's processes."""
+    name = "freezer" if "freezer" in HERE.v1 else ""
+    return Path(HERE.v1.get("freezer") or f"{HERE.unified}", cgroups.membership(pid)[name][1:])
+
+
+@pytest.fixture
+def nest(sleeper: Sleeper) -> Iterator[Nest]:
+    """Below the cgroup of a container that runs."""
+    nest = Nest(freezer_of(sleeper.pid()))
+    yield nest
+    os.close(nest.bottom)
+
+
+def test_processes_far_down_are_seen_and_killed(sleeper: Sleeper, nest: Nest, start: cgroups.Start) -> None:
+    runtime, deep = sleeper.runtime, start()
+    nest.write("cgroup.procs", str(deep.pid))
+    assert deep.pid in json.loads(runtime.ok("ps", "--format", "json", "box"))
+    assert json.loads(runtime.ok("events", "--stats", "box"))["type"] == "stats"
+    runtime.ok("pause", "box")
+    runtime.ok("resume", "box")
+    nest.write(*(("freezer.state", "FROZEN") if "freezer" in HERE.v1 else ("cgroup.freeze", "1")))
+    runtime.ok("kill", "--all", "box", "KILL", own={deep.pid})
+    assert deep.wait(60) == -9
+    assert not runtime.ok("gc")
+    runtime.ok("delete", "--force", "box")
+    assert not nest.top.exists()
+
+
+def test_cgroups_far_down_are_removed(sleeper: Sleeper, nest: Nest, start: cgroups.Start) -> None:
+    deep = start()
+    nest.write("cgroup.procs", str(deep.pid))
+    sleeper.runtime.ok("delete", "--force", "box", own={deep.pid})
+    assert deep.wait(60) == -9
+    assert not nest.top.exists()
+
+
+def test_gc_removes_what_a_lost_container_has_nested(
+    sleeper: Sleeper, nest: Nest, start: cgroups.Start
+) -> None:
+    deep = start()
+    nest.write("cgroup.procs", str(deep.pid))
+    shutil.rmtree(sleeper.runtime.root / "box")
+    assert sleeper.runtime.ok("gc", own={deep.pid}).startswith("box: its state is gone")
+    assert deep.wait(60) == -9
+    reap_orphans(set())
+    assert not nest.top.exists()
