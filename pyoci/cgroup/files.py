@@ -72,6 +72,15 @@ def exists(path: str, within: int | None = None) -> bool:
     return os.access(path, os.F_OK, dir_fd=within)
 
 
+def children(directory: str) -> list[str]:
+    """The cgroups directly below one, by path; none when it is gone."""
+    entered = _enter(directory, None)
+    if entered is None:
+        return []
+    os.close(entered[0])
+    return [f"{directory}/{name}" for name in entered[1]]
+
+
 def tree(directory: str) -> Iterator[tuple[str, int | None]]:
     """A cgroup and all below it, each after those below it: its name, and a descriptor of the directory
     that the name begins at (None: as any path), open until the next is asked for.

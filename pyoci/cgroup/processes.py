@@ -10,16 +10,26 @@ from time import monotonic, sleep
 from pyoci.cgroup import files
 from pyoci.host import procfs
 
+LOT = 512  # processes that are signalled together: for each lot the cgroup is listed
+
 
 def signal_all(path: str, number: int) -> set[int]:
-    """Sends a signal to every process in a cgroup and below; the pids that got it.
+    """Sends a signal to every process in a cgroup and below; the pids that got it."""
+    found = files.processes(path)
+    # A container may have more processes than we may have files open.
+    size = max(1, min(LOT, os.sysconf("SC_OPEN_MAX") // 2))
+    lots = (found[begin : begin + size] for begin in range(0, len(found), size))
+    return set().union(*(_signal(path, lot, number) for lot in lots))
 
-    Each pidfd is opened before the list is read a second time: who is still in it then is who the
-    pidfd is for.
+
+def _signal(path: str, pids: list[int], number: int) -> set[int]:
+    """Signals those of the processes that are in a cgroup and below.
+
+    Each pidfd is opened before the list is read once more: who is in it then is who the pidfd is for.
     """
     opened: dict[int, int] = {}
     try:
-        for pid in files.processes(path):
+        for pid in pids:
             try:
                 opened[pid] = os.pidfd_open(pid)
             except ProcessLookupError:

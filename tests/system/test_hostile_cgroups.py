@@ -134,3 +134,22 @@ def test_gc_removes_what_a_lost_container_has_nested(
     assert deep.wait(60) == -9
     reap_orphans(set())
     assert not nest.top.exists()
+
+
+def test_more_processes_than_files_may_be_open(sleeper: Sleeper, tmp_path: Path) -> None:
+    many = 150
+    begin = f"n=0; while [ $n -lt {many} ]; do sleep 300 & n=$((n+1)); done; trap '' TERM; sleep 300; wait"
+    limited = tmp_path / "limited"
+    limited.write_text(f'#!/bin/sh\nexec prlimit --nofile=64 {sleeper.runtime.program} "$@"\n')
+    limited.chmod(0o755)
+    runtime = Runtime(sleeper.runtime.root, str(limited))
+
+    def processes() -> int:
+        return len(json.loads(runtime.ok("ps", "--format", "json", "box")))
+
+    runtime.create(sleeper.bundle.shell(begin), "box")
+    runtime.ok("start", "box")
+    cgroups.eventually(lambda: processes() == many + 2)
+    runtime.ok("kill", "--all", "box", "TERM")
+    cgroups.eventually(lambda: processes() == 2)
+    runtime.ok("delete", "--force", "box")
