@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -23,10 +24,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def _heed_signals() -> None:
+    """A shell without job control has what it runs in the background ignore these, and whatever the tests
+    start would inherit that: neither a program nor pytest itself could be interrupted."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Before pytest chooses /tmp/pytest-of-USER: each run that begins makes that private again, and
     containers of another run whose users are mapped can't reach their root filesystem any longer."""
+    _heed_signals()
     if config.option.basetemp is None:
         config.stash[OWN] = config.option.basetemp = tempfile.mkdtemp(prefix="pyoci-tests-")
 
