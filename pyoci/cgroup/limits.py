@@ -99,12 +99,19 @@ def place(write: Write, paths: dict[str, str]) -> tuple[str, str, str] | None:
     if write.optional:
         return None
     names = " or ".join(file for file, _ in write.choices)
-    gone = "" if files.exists(directory) else ", nor is there that directory"
+    message, why, hint = f"this kernel has no {names} in {directory}", "", ""
+    if not files.exists(directory):
+        message += ", nor is there that directory"
+    elif directory == paths.get(UNIFIED):
+        from pyoci.cgroup import v2
+
+        why, hint = v2.withheld(directory, write.choices[0][0].partition(".")[0])
     raise Error(
-        f"this kernel has no {names} in {directory}{gone}",
+        f"there is no {names} in {directory}{why}" if why else message,
         code="not-supported",
         pointer=write.pointer,
         errno=ENOENT,
+        hint=hint,
     )
 
 

@@ -88,6 +88,8 @@ class Manager:
                 pointer=files.PATH,
                 hint="give each container a cgroup of its own",
             )
+        if group.version == 2:
+            v2.require_domain(group.path)
         self._check_thawed(group)
 
     def _check_thawed(self, group: Group) -> None:

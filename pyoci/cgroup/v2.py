@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from errno import ENODEV, ENOENT
+from errno import EBUSY, EINVAL, ENODEV, ENOENT
 from time import monotonic
 
 from pyoci.cgroup import UNIFIED, files, v1
@@ -35,7 +35,8 @@ class Group:
         self.prepare()
 
     def prepare(self) -> None:
-        """Enables the controllers in a cgroup that is there."""
+        """Enables the controllers in a cgroup that is there. Error if it can't have whole processes."""
+        require_domain(self.path)
         if self.alone:
             enable_controllers(self.mount, self.path)
 
@@ -48,6 +49,38 @@ class Group:
         except FileNotFoundError:
             # No cgroup, or a kernel before 5.2.
             return False
+
+
+def require_domain(path: str) -> None:
+    """Error (wrong-state) for a cgroup of a threaded subtree, which holds some threads of processes that are
+    limited, listed and killed elsewhere (cgroups(7), "Thread mode")."""
+    mode = kind(path)
+    if mode in ("domain", "domain threaded", ""):
+        return
+    culprit = path
+    while kind(culprit) == "domain invalid":
+        culprit = culprit.rpartition("/")[0]
+    inside = files.own_processes(culprit) if kind(culprit) == "domain threaded" else []
+    hint = "name a cgroup that isn't in a threaded one"
+    if inside:
+        from pyoci.cgroup import processes
+
+        hint += f", or give {processes.describe(inside)} a cgroup of their own"
+    where = f", since {culprit} is {kind(culprit)}" if culprit != path and kind(culprit) else ""
+    raise Error(
+        f"the cgroup {path} is {mode} and can't have a container's processes{where}",
+        code="wrong-state",
+        pointer=files.PATH,
+        hint=hint,
+    )
+
+
+def kind(path: str) -> str:
+    """cgroup.type; "" of the hierarchy's root, which has none, and of what is gone."""
+    try:
+        return files.read(f"{path}/cgroup.type")
+    except FileNotFoundError:
+        return ""
 
 
 def enable_controllers(mount: str, path: str) -> None:
@@ -63,19 +96,67 @@ def enable_controllers(mount: str, path: str) -> None:
     for parent in reversed(parents):
         there = files.read(f"{parent}/cgroup.controllers").split()
         have = files.read(f"{parent}/cgroup.subtree_control").split()
-        missing = [f"+{name}" for name in there if name not in have]
-        if missing and not _enable(parent, " ".join(missing)):
-            # All or nothing is the kernel's rule for one write.
-            for name in missing:
-                _enable(parent, name)
+        missing = [name for name in there if name not in have]
+        if missing and _may_hand_down(parent):
+            _hand_down(parent, missing)
 
 
-def _enable(path: str, what: str) -> bool:
+def _may_hand_down(path: str) -> bool:
+    """Whether nothing but its controllers changes in a cgroup when it hands them down.
+
+    One with processes would have its children turned invalid by a controller that counts threads, such as
+    cpu or pids; the kernel refuses only the others there.
+    """
+    mode = kind(path)
+    return not mode or (mode == "domain" and not files.own_processes(path))
+
+
+def _hand_down(path: str, names: list[str]) -> None:
+    if _enable(path, " ".join(f"+{name}" for name in names)) == 0:
+        return
+    # All or nothing is the kernel's rule for one write. Those first that processes which have come
+    # meanwhile keep out (EBUSY), as the others wouldn't be refused.
+    for name in sorted(names, key=_THREADED.__contains__):
+        if _enable(path, f"+{name}") == EBUSY:
+            return
+
+
+_THREADED = ("cpu", "cpuset", "perf_event", "pids")  # cgroups(7), "Thread mode"
+
+
+def _enable(path: str, what: str) -> int:
     try:
         files.write(f"{path}/cgroup.subtree_control", what)
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return error.errno or EINVAL
+    return 0
+
+
+def withheld(path: str, controller: str) -> tuple[str, str]:
+    """Why a cgroup hasn't got a controller that one above it has, in words that go after an error's message,
+    and what would do; both are "" where that isn't so."""
+    below = ""
+    while True:
+        try:
+            there = files.read(f"{path}/cgroup.controllers").split()
+        except OSError:
+            return "", ""  # above the mount: nobody has it
+        if controller in there:
+            break
+        path, below = path.rpartition("/")[0], path
+    if not below:
+        return "", ""
+    inside = files.own_processes(path)
+    words = f": {path} doesn't hand the controller {controller} down"
+    if not inside or not kind(path):
+        return words, ""
+    from pyoci.cgroup import processes
+
+    whose = processes.describe(inside) or "they are of another pid namespace"
+    return (
+        f"{words}, as a cgroup that has processes can't: {whose}",
+        "move them to a cgroup of their own, or name one elsewhere as cgroupsPath",
+    )
 
 
 def freeze(path: str) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from pyoci.cgroup.layout import Layout
 from pyoci.cgroup.manager import Manager
 from pyoci.errors import Error
 from support.cgroups import Start, eventually, membership, value
+from support.containers import Bundle, Runtime
 
 HERE = layout.detect()
 pytestmark = [
@@ -204,3 +206,78 @@ def test_no_controllers_means_their_properties_are_refused(
     with pytest.raises(Error, match=r"memory\.max") as caught:
         below.set({"memory": {"limit": 1 << 20}})
     assert caught.value.pointer == "/linux/resources/memory/limit"
+
+
+@pytest.fixture
+def above(name: str) -> Iterator[Path]:
+    """Somebody's cgroup, with a process and without controllers for those below it."""
+    path = Path(HERE.unified or "", f"{name}-above")
+    path.mkdir()
+    process = subprocess.Popen(["sleep", "1000"])
+    (path / "cgroup.procs").write_text(str(process.pid))
+    yield path
+    process.kill()
+    process.wait()
+    eventually(lambda: manager.remove_tree(str(path)))
+
+
+def below(bundle: Bundle, above: Path, name: str, **resources: object) -> str:
+    """A bundle whose container has its cgroup in another."""
+    bundle.shell("cat /proc/self/cgroup").config["linux"].update(
+        cgroupsPath=f"/{above.name}/{name}", resources=resources
+    )
+    return str(bundle.save())
+
+
+def test_a_cgroup_with_processes_stays_as_it_is(runtime: Runtime, bundle: Bundle, above: Path) -> None:
+    """A controller that counts threads could be handed down from it, and would make it threaded."""
+    assert runtime.ok("run", "--bundle", below(bundle, above, "box"), "box").startswith("0::/")
+    assert (above / "cgroup.type").read_text() == "domain\n"
+    assert (above / "cgroup.subtree_control").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("resources", "file"),
+    [({"memory": {"limit": 64 << 20}}, "memory.max"), ({"pids": {"limit": 20}}, "pids.max")],
+)
+def test_whose_processes_keep_a_limit_out_is_said(
+    runtime: Runtime, bundle: Bundle, above: Path, resources: dict[str, object], file: str
+) -> None:
+    done = runtime.call("run", "--bundle", below(bundle, above, "box", **resources), "box")
+    assert done.returncode == 1
+    controller = file.partition(".")[0]
+    pid = (above / "cgroup.procs").read_text().strip()
+    assert (
+        f"/linux/resources/{controller}/limit: there is no {file} in {above}/box: {above} doesn't hand the "
+        f"controller {controller} down, as a cgroup that has processes can't: {pid} (sleep, "
+    ) in done.stderr
+    assert "move them to a cgroup of their own" in done.stderr
+    assert (above / "cgroup.type").read_text() == "domain\n"
+    assert [path.name for path in above.iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("threads", "{above}/threads is threaded and can't have a container's processes\n"),
+        (
+            "threads/box",
+            "is domain invalid and can't have a container's processes, since {above}/threads is threaded",
+        ),
+        ("box", "is domain invalid and can't have a container's processes, since {above} is domain threaded"),
+    ],
+)
+def test_threaded_cgroups_are_refused(
+    runtime: Runtime, bundle: Bundle, above: Path, where: str, says: str
+) -> None:
+    """A container there could be neither limited nor listed."""
+    (above / "threads").mkdir()
+    (above / "threads/cgroup.type").write_text("threaded")
+    done = runtime.call("run", "--bundle", below(bundle, above, where), "box")
+    assert done.returncode == 1
+    assert "/linux/cgroupsPath: the cgroup " in done.stderr
+    assert says.format(above=above) in done.stderr
+    assert "name a cgroup that isn't in a threaded one" in done.stderr
+    assert (above / "threads/cgroup.type").read_text() == "threaded\n"
+    assert [path.name for path in above.iterdir() if path.is_dir()] == ["threads"]
+    assert not list((above / "threads").glob("*/"))
