@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from pyoci.cgroup.manager import Manager
 
 
+def kills() -> int:
+    """How many processes the kernel has killed for lack of memory since it was booted, in any cgroup."""
+    counts = dict(line.split() for line in files.read("/proc/vmstat").split("\n"))
+    return int(counts.get("oom_kill", "0"))  # since Linux 4.13
+
+
 class EventWatch:
     """v1: an eventfd registered for memory.oom_control (cgroup-v1/memory.rst, "OOM Control").
 

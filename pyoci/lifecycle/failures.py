@@ -454,7 +454,7 @@ def died_silently(plan: Plan, pid: int, container: Container) -> Error:
     message = f"the process {how} before its program ran"
     resources = (container.config().get("linux") or {}).get("resources") or {}
     paths = manager.load(container.state["cgroup"]).paths()
-    if signal == 9 and shortage.has_killed(paths):
+    if signal == 9 and shortage.has_killed(paths, container.state["cgroup"].get("kills")):
         limit = (resources.get("memory") or {}).get("limit") or 0
         return shortage.used_up(message, limit, shortage.peak(paths))
     if any(step.op == "seccomp" for step in plan.steps):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from errno import E2BIG
 
 from pyoci.errors import Error
@@ -51,8 +52,12 @@ def peak(paths: dict[str, str]) -> int:
     return _number(paths, "memory.max_usage_in_bytes", "memory.peak")
 
 
-def has_killed(paths: dict[str, str]) -> bool:
-    """Whether the kernel has killed a process of these cgroups for lack of memory."""
+def has_killed(paths: dict[str, str], before: int | None = None) -> bool:
+    """Whether the kernel has killed a process of these cgroups for lack of memory.
+
+    before  oom.kills() before the process was there: tells it where the cgroups are gone, as systemd removes
+            a unit's with its last process
+    """
     for name, file in (("memory", "memory.oom_control"), ("", "memory.events")):
         try:
             with open(f"{paths[name]}/{file}") as lines:
@@ -61,7 +66,11 @@ def has_killed(paths: dict[str, str]) -> bool:
             continue
         if counts.get("oom_kill", "0") != "0":
             return True
-    return False
+    if before is None or any(map(os.path.exists, paths.values())):
+        return False
+    from pyoci.cgroup import oom
+
+    return oom.kills() > before
 
 
 def behind(step: Step, error: int, pid: int, message: str) -> Error | None:

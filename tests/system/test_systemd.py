@@ -266,6 +266,17 @@ def numbers(path: str) -> dict[str, object]:
     return {"type": kind, "major": os.major(found.st_rdev), "minor": os.minor(found.st_rdev)}
 
 
+@pytest.mark.parametrize("size", [4 << 10, 16 << 10, 64 << 10])
+def test_too_little_memory_to_start_in_is_told(systemd: Runtime, bundle: Bundle, size: int) -> None:
+    """systemd removes the cgroup as soon as it is empty, so that it may not be there to be asked."""
+    bundle.config["linux"]["resources"] = {"memory": {"limit": size, "swap": size}}
+    done = systemd.call("--systemd-cgroup", "run", "--bundle", str(in_scope(bundle).save()), "one")
+    assert done.returncode == 1, "it was enough"
+    assert "/linux/resources/memory/limit: " in done.stderr
+    assert f"its memory was used up, a limit of {size} bytes" in done.stderr
+    assert "1 MiB is enough to start in" in done.stderr
+
+
 def test_annotations_are_properties(systemd: Runtime, bundle: Bundle) -> None:
     bundle.config["annotations"] = {
         "org.systemd.property.TimeoutStopSec": "uint64 7",

@@ -38,9 +38,10 @@ class SystemdManager(Manager):
     user   whether it is the calling user's manager that makes it, not the system's
     below  the cgroup below the unit's own that an annotation asks for, as "/a/b", or ""
     extra  properties that annotations ask for
+    kills  oom.kills() before there was the unit, whose cgroup can't be asked once its process was killed
     """
 
-    __slots__ = ("_pointer", "_wanted", "below", "container_id", "extra", "unit", "user")
+    __slots__ = ("_pointer", "_wanted", "below", "container_id", "extra", "kills", "unit", "user")
 
     def __init__(self, mode: str, groups: list[Group], unit: UnitName, user: bool) -> None:
         super().__init__("systemd", mode, groups)
@@ -49,11 +50,13 @@ class SystemdManager(Manager):
         self.extra: list[Property] = []
         self.below = ""
         self.container_id = ""
+        self.kills = 0
         self._wanted: dict[str, Any] = {}
         self._pointer = "/linux/resources"
 
     def record(self) -> dict[str, Any]:
-        return {**super().record(), "unit": self.unit.name, "slice": self.unit.slice, "user": self.user}
+        unit = {"unit": self.unit.name, "slice": self.unit.slice, "user": self.user, "kills": self.kills}
+        return {**super().record(), **unit}
 
     def births(self) -> bool:
         return False
@@ -234,7 +237,7 @@ def new(
     layout: Layout, cgroups_path: str | None, container_id: str, annotations: dict[str, str]
 ) -> SystemdManager:
     """The unit that a container will have. Asks systemd for nothing but its own cgroup."""
-    from pyoci.cgroup import delegation
+    from pyoci.cgroup import delegation, oom
     from pyoci.cgroup.systemd import annotations as asked
 
     user = not privileges.is_host_root()
@@ -254,6 +257,7 @@ def new(
         groups.append(make_group(hierarchy.controllers, hierarchy.mount, path, layout.mode))
     manager = SystemdManager(layout.mode, groups, unit, user)
     manager.container_id, manager.extra, manager.below = container_id, extra, below
+    manager.kills = oom.kills()
     return manager
 
 
