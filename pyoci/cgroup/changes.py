@@ -14,7 +14,7 @@ What no order can reach is refused before anything is written, naming the value 
 from __future__ import annotations
 
 from pyoci.bundle.rules import NOT_WHILE_IDLE
-from pyoci.cgroup import UNIFIED, files, in_force, limits, resources
+from pyoci.cgroup import UNIFIED, in_force, limits, resources
 from pyoci.cgroup.formats import flat
 from pyoci.cgroup.in_force import UNLIMITED
 from pyoci.errors import Error
@@ -241,13 +241,10 @@ def _make(writes: list[Write], now: Now, journal: Journal) -> None:
             if not place or in_force.holds(*place):
                 continue
             directory, file, value = place
-            back = _way_back(now, place)
-            error = limits.put(write, now.paths)
+            error = _put(write, now, place, journal)
             if error:
                 refused.append((write, error))
                 continue
-            for change in back:
-                _note(journal, change, value)
             if in_force.holds(*place) is False:
                 raise Error(
                     f"the kernel took {value!r} for {file} in {directory}, and made "
@@ -259,27 +256,35 @@ def _make(writes: list[Write], now: Now, journal: Journal) -> None:
         writes = [write for write, _ in refused]
 
 
-def _way_back(now: Now, place: tuple[str, str, str]) -> list[tuple[str, str, str | None]]:
-    """Directory, file and old value of what a write changes, the last one to be put back first. When a
-    cgroup becomes idle its weight is forgotten; while it is, none can be set."""
+def _put(write: Write, now: Now, place: tuple[str, str, str], journal: Journal) -> Error | None:
+    """Makes one write as limits.put() does, the way back noted before."""
     directory, file, value = place
+    changed = _changed(now, *place)
+    for name, old in changed:
+        what = f"{name} in {directory}" if old is None else f"{name} ({old})"
+        journal.note(what, "file", f"{directory}/{name}", old)
+    try:
+        error = limits.put(write, now.paths)
+    except Error:
+        journal.drop(len(changed))
+        raise
+    if error:
+        journal.drop(len(changed))
+    else:
+        journal.debug(f"{directory}/{file}: {value!r}, before {dict(changed).get(file)!r}")
+    return error
+
+
+def _changed(now: Now, directory: str, file: str, value: str) -> list[tuple[str, str | None]]:
+    """File and old value of all that a write changes, the last one to be put back first. When a cgroup
+    becomes idle its weight is forgotten; while it is, none can be set."""
     if file in _WEIGHTS and now.idle:
         return []
-    changed = [(directory, file, in_force.before(directory, file, value))]
+    changed = [(file, in_force.before(directory, file, value))]
     if file == "cpu.idle" and value == "1":
-        weights = [(directory, name, in_force.text(directory, name)) for name in _WEIGHTS]
-        changed = [change for change in weights if change[2]] + changed
+        weights = [(name, in_force.text(directory, name)) for name in _WEIGHTS]
+        changed = [(name, weight) for name, weight in weights if weight] + changed
     return changed
-
-
-def _note(journal: Journal, change: tuple[str, str, str | None], value: str) -> None:
-    directory, file, old = change
-    journal.debug(f"{directory}/{file}: {value!r}, before {old!r}")
-    path = f"{directory}/{file}"
-    if old is None:
-        journal.note(f"{file} in {directory}", None)
-    else:
-        journal.note(f"{file} ({old})", lambda: files.write(path, old))
 
 
 def _killed(now: Now) -> int:

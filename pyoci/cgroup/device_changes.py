@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Entries = list[dict[str, Any]] | None
 
 REMOVED_SECONDS = 2.0
+_NAME = "the device rules"
 
 
 def replace(manager: Manager, entries: Entries, old: Entries, pointer: str, journal: Journal) -> None:
@@ -33,11 +34,24 @@ def replace(manager: Manager, entries: Entries, old: Entries, pointer: str, jour
     if "devices" in paths:
         _lists(manager, paths["devices"], entries, old, where, journal)
     elif UNIFIED in paths:
-        rules, before = devices.rules(entries, where), devices.rules(old, where)
+        rules = devices.rules(entries, where)
+        journal.note(_NAME, "devices", paths[UNIFIED], {"rules": old or []})
         device_filter.attach(paths[UNIFIED], rules, where)
-        journal.note("the device rules", lambda: device_filter.attach(paths[UNIFIED], before, where))
     else:
         limits.restrict_devices(manager, entries, pointer)
+
+
+def put_back(manager: Manager, directory: str, before: dict[str, Any]) -> None:
+    """Puts the rules in force again that replace() has noted: on v2 config's, on v1 a list."""
+    if "rules" in before:
+        device_filter.attach(directory, devices.rules(before["rules"], ""), "")
+        return
+    wanted, now = devices.List.of_data(before["list"]), devices.List.of_data(before["from"])
+    try:
+        _change(manager, directory, now, wanted, "")
+    finally:
+        if manager.frozen() and not before["frozen"]:
+            manager.thaw()
 
 
 def _lists(
@@ -47,7 +61,8 @@ def _lists(
     now = devices.List.read(files.read(f"{directory}/devices.list"))
     if now.allow:
         now = devices.List(devices.rules(old, where))
-    journal.note("the device rules", lambda: _change(manager, directory, wanted, now, where))
+    before = {"list": now.data(), "from": wanted.data(), "frozen": manager.frozen()}
+    journal.note(_NAME, "devices", directory, before)
     _change(manager, directory, now, wanted, where)
 
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from pyoci.errors import Error
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 ANY = -1
 
 ALWAYS = (
@@ -140,6 +144,18 @@ class List:
             else:
                 major, minor = (ANY if part == "*" else int(part) for part in numbers.split(":"))
                 found.exceptions[kind, major, minor] = _letters(access)
+        return found
+
+    def data(self) -> list[Any]:
+        """The list as JSON can hold it."""
+        return [self.allow, [[*key, access] for key, access in self.exceptions.items()]]
+
+    @classmethod
+    def of_data(cls, data: list[Any]) -> List:
+        """The list that data() told."""
+        found = cls([])
+        found.allow = data[0]
+        found.exceptions = {(kind, major, minor): access for kind, major, minor, access in data[1]}
         return found
 
     def _narrow(self, rule: Rule) -> None:

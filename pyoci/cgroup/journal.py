@@ -1,4 +1,6 @@
-"""What an update has changed so far, to be told and to be taken back."""
+"""What an update changes, noted as data before it is changed: to be told and to be taken back, by the same
+process or by a later one.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +8,63 @@ from pyoci.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
     Say = Callable[[str], None]
+    Way = Callable[[str, Any], None]
+    Note = tuple[str, str, str, Any]
 
 
-def _nowhere(text: str) -> None:
-    """Where nobody listens."""
+def _nowhere(data: Any) -> None:
+    """Where nobody listens, and nothing is kept."""
 
 
 class Journal:
     """The changes made, in order. An exception that leaves a `with` of it takes all of them back.
 
+    ways         kind of a note -> what takes such a change back, given its place and what was there before:
+                 also if it wasn't made, or half of it, or is taken back already
     warn, debug  called with one sentence each: what the user must hear of; every single change
+    keep         called with all notes, as JSON can hold them, whenever there are others: before a change is
+                 made, and when none is to be taken back any more
     """
 
-    __slots__ = ("_made", "debug", "warn")
+    __slots__ = ("debug", "keep", "notes", "warn", "ways")
 
-    def __init__(self, warn: Say = _nowhere, debug: Say = _nowhere) -> None:
+    def __init__(
+        self,
+        ways: Mapping[str, Way],
+        warn: Say = _nowhere,
+        debug: Say = _nowhere,
+        keep: Callable[[list[Note]], None] = _nowhere,
+    ) -> None:
+        self.ways = dict(ways)
         self.warn = warn
         self.debug = debug
-        self._made: list[tuple[str, Callable[[], None] | None]] = []
+        self.keep = keep
+        self.notes: list[Note] = []
 
-    def note(self, what: str, back: Callable[[], None] | None) -> None:
-        """A change was made, or half made: `back` takes it back; None where nothing can."""
-        self._made.append((what, back))
+    def note(self, what: str, kind: str, place: str, before: Any) -> None:
+        """A change is about to be made. `what` calls it by name, or is "" if it needn't be told.
+
+        before  JSON; None where nothing can take the change back
+        """
+        notes = [*self.notes, (what, kind, place, before)]
+        self.keep(notes)
+        self.notes = notes
+
+    def drop(self, count: int) -> None:
+        """The last changes that were noted have not been made."""
+        if count:
+            notes = self.notes[:-count]
+            self.keep(notes)
+            self.notes = notes
+
+    def commit(self) -> None:
+        """All is as it should be: nothing is taken back from here on."""
+        self.keep([])
+        self.notes = []
 
     def __enter__(self) -> Journal:
         return self
@@ -47,18 +81,21 @@ class Journal:
 
         Says so in words that go after an error's message; "" if nothing was changed.
         """
+        if not self.notes:
+            return ""
         restored, lost = [], []
-        while self._made:
-            what, back = self._made.pop()
-            if back is None:
-                lost.append(what)
-                continue
+        for what, kind, place, before in reversed(self.notes):
             try:
-                back()
-                restored.append(what)
+                if before is None:
+                    lost.append(what)
+                else:
+                    self.ways[kind](place, before)
+                    restored.append(what)
             except Error as error:
                 lost.append(f"{what} ({error.message})")
             except OSError as error:
                 lost.append(f"{what} ({(error.strerror or '').lower()})")
+        self.commit()
+        restored = [what for what in restored if what]
         said = f"; put back as it was: {', '.join(dict.fromkeys(restored))}" if restored else ""
         return said + (f"; could NOT be put back: {', '.join(dict.fromkeys(lost))}" if lost else "")

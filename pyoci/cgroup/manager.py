@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyoci.cgroup.journal import Journal
+    from pyoci.cgroup.journal import Journal, Way
     from pyoci.cgroup.layout import Layout
     from pyoci.cgroup.resources import Write
 
@@ -198,13 +198,28 @@ class Manager:
         from pyoci.cgroup import merging
         from pyoci.cgroup.journal import Journal
 
-        journal = journal or Journal()
+        journal = journal or Journal(self.ways_back())
         was = was or {}
         wanted = merging.given(wanted)
         if "memory" in wanted and (was.get("memory") or {}).get("checkBeforeUpdate"):
             wanted["memory"] = {"checkBeforeUpdate": True, **wanted["memory"]}
         with journal:
             self._update(wanted, pointer, was, journal)
+
+    def ways_back(self) -> dict[str, Way]:
+        """What takes changes of these cgroups back that a journal has noted, by their kind."""
+
+        def rules(place: str, before: Any) -> None:
+            from pyoci.cgroup import device_changes
+
+            device_changes.put_back(self, place, before)
+
+        def schemata(path: str, lines: list[str]) -> None:
+            from pyoci.cgroup import resctrl
+
+            resctrl.write_schemata(path, lines, resctrl.POINTER)
+
+        return {"file": files.write, "devices": rules, "schemata": schemata}
 
     def _update(
         self, wanted: dict[str, Any], pointer: str, was: dict[str, Any], journal: Journal

@@ -58,20 +58,13 @@ class Group:
             lines = _schema_lines(section)
             if lines:
                 where = "l3CacheSchema" if section.get("l3CacheSchema") else "memBwSchema"
-                self._write_schemata(lines, f"{POINTER}/{where}")
+                write_schemata(self.path, lines, f"{POINTER}/{where}")
         if section.get("schemata"):
-            self._write_schemata(section["schemata"], f"{POINTER}/schemata")
+            write_schemata(self.path, section["schemata"], f"{POINTER}/schemata")
         if self.monitor:
             monitor, self.monitor = self.monitor, ""
             _make(monitor, f"{POINTER}/enableMonitoring")
             self.monitor = monitor
-
-    def _write_schemata(self, lines: list[str], pointer: str) -> None:
-        text = "\n".join(line.strip("\n") for line in lines) + "\n"
-        try:
-            files.write(f"{self.path}/schemata", text)
-        except OSError as error:
-            raise _refused(error, self.path, f"writing {text!r} to {self.path}/schemata", pointer) from None
 
     def change(self, section: dict[str, Any], journal: Journal) -> None:
         """Write down what a group of the container's own may use from now on."""
@@ -87,8 +80,8 @@ class Group:
         present = files.read(f"{self.path}/schemata").split("\n")
         before = [line.strip() for line in present if _resource(line) in changed]
         where = f"{POINTER}/{'l3CacheSchema' if section.get('l3CacheSchema') else 'memBwSchema'}"
-        journal.note(f"{self.path}/schemata", lambda: self._write_schemata(before, where))
-        self._write_schemata(lines, where)
+        journal.note(f"{self.path}/schemata", "schemata", self.path, before)
+        write_schemata(self.path, lines, where)
 
     def take_over(self, listed: Callable[[], list[int]]) -> None:
         """Move processes that run already, with all their threads and children, into the group."""
@@ -125,6 +118,15 @@ class Group:
                     continue
                 except OSError as error:
                     raise files.failure(error, f"removing {directory}", POINTER) from None
+
+
+def write_schemata(path: str, lines: list[str], pointer: str) -> None:
+    """Write down what the group at a path may use. Error, with the kernel's own words, if it can't."""
+    text = "\n".join(line.strip("\n") for line in lines) + "\n"
+    try:
+        files.write(f"{path}/schemata", text)
+    except OSError as error:
+        raise _refused(error, path, f"writing {text!r} to {path}/schemata", pointer) from None
 
 
 def load(record: dict[str, Any]) -> Group:

@@ -3,6 +3,7 @@
     ROOT/ID/state.json   what pyoci knows; replaced as a whole, so that readers need no lock
     ROOT/ID/config.json  the configuration as it was at create, with what update has changed: later edits
                          of the bundle's have no effect
+    ROOT/ID/update.undo  how to take back what an update has changed so far (interrupted.py)
     ROOT/ID/start        the socket at which a created container waits
 
 The lock is flock(2) on the directory itself: it goes with the process that holds it.
@@ -90,15 +91,23 @@ class Container:
 
     def save(self) -> None:
         """Replace the state file; a reader sees the old one or the new one."""
-        self._replace("state.json", self.encoded())
+        self.replace("state.json", self.encoded())
 
     def save_config(self, config: dict[str, Any]) -> None:
         """Replace the saved configuration in the same way."""
-        self._replace("config.json", document.dump(config, 0).encode())
+        self.replace("config.json", document.dump(config, 0).encode())
 
-    def _replace(self, name: str, data: bytes) -> None:
+    def replace(self, name: str, data: bytes) -> None:
+        """Replace any file in the same way, or make it."""
         self.write_new(f"{name}.new", data)
         os.rename(f"{name}.new", name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+
+    def discard(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        try:
+            os.unlink(name, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return
 
     def write_new(self, name: str, data: bytes) -> None:
         """Write a file that nobody reads yet."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pyoci.bundle import rules, schema
 from pyoci.cgroup import manager, merging
-from pyoci.cgroup.journal import Journal
 from pyoci.errors import Error
-from pyoci.lifecycle import store
+from pyoci.lifecycle import interrupted, store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.cgroup.journal import Journal
     from pyoci.lifecycle.settings import Settings
 
 STATES = ("created", "running", "paused")
@@ -30,27 +30,35 @@ def update(
         settings.warn(warning)
     container = store.load(settings.root, container_id, lock=True)
     try:
+        interrupted.put_back(container, settings)
         status = container.status()
         if status not in STATES:
             raise Error(f"container not running: {container_id} is {status}", code="wrong-state")
-        with Journal(settings.warn, settings.debug) as journal:
-            _change(container, resources, intel_rdt or {}, journal)
+        cgroup = manager.load(container.state["cgroup"])
+        with interrupted.journal(container, cgroup, settings) as journal:
+            _change(container, cgroup, resources, intel_rdt or {}, journal)
+            journal.commit()
     finally:
         container.close()
 
 
 def _change(
-    container: store.Container, resources: dict[str, Any], intel_rdt: dict[str, str], journal: Journal
+    container: store.Container,
+    cgroup: manager.Manager,
+    resources: dict[str, Any],
+    intel_rdt: dict[str, str],
+    journal: Journal,
 ) -> None:
     config = container.config()
     linux = config.setdefault("linux", {})
+    before = {name: linux.get(name) for name in ("resources", "intelRdt")}
     was = linux.get("resources") or {}
-    cgroup = manager.load(container.state["cgroup"])
     cgroup.update(resources, "", was, journal)
     if intel_rdt:
         _share(container, cgroup, intel_rdt, journal)
         linux["intelRdt"] = {**(linux.get("intelRdt") or {}), **intel_rdt}
     linux["resources"] = merging.merged(was, merging.given(resources))
+    journal.note("", "config", "config.json", before)
     # What reads it later, such as an error that names the limit, must find what is in force.
     container.save_config(config)
 
@@ -67,14 +75,12 @@ def _share(
         resctrl.load(container.state["resctrl"]).change(section, journal)
         return
     group = resctrl.plan(section, container.id, resctrl.find_mount(mountinfo.read()))
-    container.state["resctrl"] = group.record()  # first of all, so that delete can undo what was begun
-
-    def back() -> None:
-        group.destroy()  # its processes are in the default group again
-        container.state["resctrl"] = None
-        container.save()
-
+    record = group.record()
+    journal.note(f"the group {group.path}", "resctrl", group.path, record)
+    container.state["resctrl"] = record  # first of all, so that delete can undo what was begun
     container.save()
-    journal.note(f"the group {group.path}", back)
-    group.create(section)
+    try:
+        group.create(section)
+    finally:
+        record.update(group.record())  # it isn't ours if somebody else has made it since
     group.take_over(cgroup.pids)

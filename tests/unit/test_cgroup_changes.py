@@ -26,6 +26,9 @@ NONE = 9223372036854771712
 WEIGHTS = {"cpu.shares": ("1024", "3"), "cpu.weight": ("100", "0")}
 
 
+WAYS = {"file": lambda path, value: files.write(path, value)}
+
+
 class Kernel:
     """One directory of cgroup files. Refuses (EINVAL) a write that leads to a state that can't be.
 
@@ -115,7 +118,7 @@ def group(mode: str) -> Manager:
 
 
 def change(kernel: Kernel, mode: str, wanted: dict[str, Any], was: dict[str, Any] | None = None) -> Journal:
-    journal = Journal()
+    journal = Journal(WAYS)
     with kernel:
         changes.update(group(mode), wanted, "", journal, was)
     return journal
@@ -243,7 +246,7 @@ def test_after_a_failure_all_is_as_it_was(
     old, new = on_v1(cpu, memory, realtime), on_v1(then, wanted, after)
     kernel = Kernel(old, max(ratio(old), ratio(new)))
     kernel.broken = broken
-    journal = Journal()
+    journal = Journal(WAYS)
     with kernel:
         try:
             changes.update(group("v1"), {"cpu": {**then, **after}, "memory": wanted}, "", journal)
@@ -326,7 +329,7 @@ def test_a_controller_that_is_not_mounted(section: dict[str, Any]) -> None:
     paths = {"pids": "/group"}
     alone = cast(Manager, SimpleNamespace(paths=lambda: paths, mode="v1", groups=[1]))
     with Kernel(dict(V1)) as kernel, pytest.raises(Error, match="no cgroup hierarchy with the"):
-        changes.update(alone, {"pids": {"limit": 5}, **section}, "", Journal())
+        changes.update(alone, {"pids": {"limit": 5}, **section}, "", Journal(WAYS))
     assert kernel.states == []
 
 
@@ -385,7 +388,7 @@ def test_another_value_than_was_asked_for_is_an_error() -> None:
             return "77"
 
     kernel = Willful(dict(V1))
-    journal = Journal()
+    journal = Journal(WAYS)
     with (
         kernel,
         pytest.raises(Error, match=r"took '5' for pids\.max in /group, and made '77' of it") as caught,
@@ -402,7 +405,7 @@ def test_processes_that_a_new_limit_kills_are_told() -> None:
 
     said: list[str] = []
     with Deadly(dict(V2)):
-        changes.update(group("v2"), {"memory": {"limit": PAGE}}, "", Journal(said.append))
+        changes.update(group("v2"), {"memory": {"limit": PAGE}}, "", Journal(WAYS, said.append))
     assert said == [
         "the new limit of memory is below what was in use, and the kernel has killed 2 process(es) of the "
         "container for it"
@@ -504,18 +507,37 @@ def test_an_empty_cpuset_gets_what_it_had_in_effect() -> None:
 
 
 def test_what_is_taken_back_is_told_with_what_could_not_be() -> None:
-    def fails() -> None:
+    def fails(place: str, before: Any) -> None:
         raise OSError(EIO, "Input/output error")
 
-    journal = Journal()
+    done: list[tuple[str, Any]] = []
+    kept: list[list[Any]] = []
+    ways = {"good": lambda place, before: done.append((place, before)), "bad": fails}
+    journal = Journal(ways, keep=kept.append)
     assert journal.undo() == ""
-    done: list[str] = []
-    journal.note("first", lambda: done.append("first"))
-    journal.note("second", None)
-    journal.note("third", fails)
-    journal.note("fourth", lambda: done.append("fourth"))
+    assert kept == []
+    journal.note("first", "good", "a", 1)
+    journal.note("second", "good", "b", None)
+    journal.note("third", "bad", "c", 3)
+    journal.note("", "good", "d", [4])
+    journal.note("fifth", "good", "e", "5")
+    journal.note("sixth", "good", "f", 6)
+    journal.drop(1)
+    assert [len(notes) for notes in kept] == [1, 2, 3, 4, 5, 6, 5], "each before its change is made"
     assert journal.undo() == (
-        "; put back as it was: fourth, first; could NOT be put back: third (input/output error), second"
+        "; put back as it was: fifth, first; could NOT be put back: third (input/output error), second"
     )
-    assert done == ["fourth", "first"]
+    assert done == [("e", "5"), ("d", [4]), ("a", 1)]
+    assert kept[-1] == []
     assert journal.undo() == ""
+
+
+def test_what_cannot_be_kept_is_not_counted_as_a_change() -> None:
+    def full(notes: list[Any]) -> None:
+        if notes:
+            raise Error("no space")
+
+    kernel = Kernel(dict(V1))
+    with kernel, pytest.raises(Error, match="no space"), Journal(WAYS, keep=full) as journal:
+        changes.update(group("v1"), {"pids": {"limit": 5}}, "", journal)
+    assert kernel.states == []

@@ -13,8 +13,11 @@ import pytest
 
 from pyoci.cgroup import resctrl
 from pyoci.cgroup.journal import Journal
+from pyoci.cgroup.manager import Manager
 from pyoci.errors import Error
-from pyoci.lifecycle import update
+from pyoci.lifecycle import interrupted, update
+from pyoci.lifecycle.settings import Settings
+from pyoci.lifecycle.store import Container
 
 SCHEMATA = "    L3:0=7ff;1=7ff\n    MB:0=100;1=100\n"
 
@@ -212,12 +215,21 @@ def test_the_mount_is_found_by_its_type() -> None:
 # ------------------------------------------------------------------ update
 
 
+def container_and_cgroup() -> tuple[Container, Manager]:
+    """A container that keeps nothing, and its cgroups, in which nothing is."""
+    container = Container("/box", "box", -1, {"resctrl": None})
+    silent = SimpleNamespace(
+        id="box", state=container.state, save=lambda: None, replace=lambda *_: None, discard=lambda _: None
+    )
+    return cast(Container, silent), Manager("disabled", "none", [])
+
+
 def test_what_it_may_use_is_changed_and_put_back(mount: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     group = created({"l3CacheSchema": "L3:0=f"}, mount)
     (mount / "box/schemata").write_text("    MB:0=70;1=100\n    L3:0=00f;1=7ff\n")
     writes: list[str] = []
     monkeypatch.setattr(resctrl.files, "write", lambda path, value: writes.append(value))
-    journal = Journal()
+    journal = interrupted.journal(*container_and_cgroup(), Settings("/"))
     group.change({"memBwSchema": "MB:0=20"}, journal)
     group.change({"l3CacheSchema": "L3:0=3;1=3"}, journal)
     assert writes == ["MB:0=20\n", "L3:0=3;1=3\n"]
@@ -228,7 +240,7 @@ def test_what_it_may_use_is_changed_and_put_back(mount: Path, monkeypatch: pytes
 def test_a_shared_group_is_not_changed_for_one_container(mount: Path) -> None:
     group = created({"closID": "shared"}, mount)
     with pytest.raises(Error, match="others may be in it") as caught:
-        group.change({"memBwSchema": "MB:0=20"}, Journal())
+        group.change({"memBwSchema": "MB:0=20"}, Journal({}))
     assert (caught.value.code, caught.value.pointer) == ("not-supported", "/linux/intelRdt")
     assert (mount / "shared/schemata").read_text() == SCHEMATA
 
@@ -268,15 +280,14 @@ def test_update_gives_a_container_without_a_group_one_and_delete_removes_it(
     mount: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved: list[Any] = []
-    container = SimpleNamespace(id="box", state={"resctrl": None})
-    container.save = lambda: saved.append(dict(container.state))
-    cgroup = SimpleNamespace(pids=list)
+    container, cgroup = container_and_cgroup()
+    container.save = lambda: saved.append(dict(container.state))  # type: ignore[method-assign]
     monkeypatch.setattr(resctrl, "find_mount", lambda mounts: str(mount))
-    journal = Journal()
-    update._share(cast(Any, container), cast(Any, cgroup), {"l3CacheSchema": "L3:0=f"}, journal)
+    journal = interrupted.journal(container, cgroup, Settings("/"))
+    update._share(container, cgroup, {"l3CacheSchema": "L3:0=f"}, journal)
     assert (mount / "box/schemata").read_text() == "L3:0=f\n"
     assert saved[0]["resctrl"]["path"] == f"{mount}/box"
-    update._share(cast(Any, container), cast(Any, cgroup), {"l3CacheSchema": "L3:0=3"}, journal)
+    update._share(container, cgroup, {"l3CacheSchema": "L3:0=3"}, journal)
     assert (mount / "box/schemata").read_text() == "L3:0=3\n"
     resctrl.load(container.state["resctrl"]).destroy()
     assert not (mount / "box").exists()
@@ -285,11 +296,10 @@ def test_update_gives_a_container_without_a_group_one_and_delete_removes_it(
 def test_what_fails_afterwards_takes_the_group_away_again(
     mount: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    container = SimpleNamespace(id="box", state={"resctrl": None}, save=lambda: None)
+    container, cgroup = container_and_cgroup()
     monkeypatch.setattr(resctrl, "find_mount", lambda mounts: str(mount))
-    journal = Journal()
-    cgroup = SimpleNamespace(pids=list)
-    update._share(cast(Any, container), cast(Any, cgroup), {"memBwSchema": "MB:0=20"}, journal)
+    journal = interrupted.journal(container, cgroup, Settings("/"))
+    update._share(container, cgroup, {"memBwSchema": "MB:0=20"}, journal)
     assert journal.undo() == f"; put back as it was: the group {mount}/box"
     assert not (mount / "box").exists()
     assert container.state["resctrl"] is None

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyoci.cgroup.journal import Journal
+    from pyoci.cgroup.journal import Journal, Way
     from pyoci.cgroup.layout import Layout
     from pyoci.cgroup.manager import Group
     from pyoci.cgroup.resources import Write
@@ -158,12 +158,15 @@ class SystemdManager(Manager):
             asked += _devices(wanted["devices"], pointer)
         if asked:
             before = self._told([name for name, _ in asked])
+            journal.note(f"the properties of {self.unit.name}", "unit", self.unit.name, told_as_data(before))
             self._tell(asked)
-            journal.note(f"the properties of {self.unit.name}", lambda: self._tell(before))
             for name, (_, value) in asked:
                 journal.debug(f"{self.unit.name}: {name}={value}, before {dict(before)[name][1]}")
             changes.settle(writes, self)
         return writes
+
+    def ways_back(self) -> dict[str, Way]:
+        return {**super().ways_back(), "unit": lambda _, before: self._tell(told_of_data(before))}
 
     def _told(self, names: list[str]) -> list[Property]:
         """What the unit's properties are now."""
@@ -226,6 +229,22 @@ class SystemdManager(Manager):
             f"systemd refused to {verb} {self.unit.name}: {refusal.text.rstrip('.')}",
             code=code, pointer=pointer, hint=hint,
         )  # fmt: skip
+
+
+def told_as_data(told: list[Property]) -> list[Any]:
+    """Properties as JSON can hold them."""
+    return [
+        [name, signature, list(value) if isinstance(value, bytes) else value]
+        for name, (signature, value) in told
+    ]
+
+
+def told_of_data(data: list[Any]) -> list[Property]:
+    """The properties that told_as_data() told, with the tuples that D-Bus wants for structures."""
+    return [
+        (name, (signature, [tuple(one) for one in value] if signature == "a(ss)" else value))
+        for name, signature, value in data
+    ]
 
 
 def _devices(entries: list[dict[str, Any]] | None, pointer: str) -> list[Property]:
