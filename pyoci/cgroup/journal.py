@@ -56,10 +56,13 @@ class Journal:
 
     def drop(self, count: int) -> None:
         """The last changes that were noted have not been made."""
-        if count:
-            notes = self.notes[:-count]
-            self.keep(notes)
-            self.notes = notes
+        if not count:
+            return
+        self.notes = self.notes[:-count]
+        try:
+            self.keep(self.notes)
+        except Error as error:  # what is kept says too much, which a way back can bear
+            self.debug(error.message)
 
     def commit(self) -> None:
         """All is as it should be: nothing is taken back from here on."""

@@ -140,8 +140,8 @@ def make(
     try:
         making.cgroup.check()  # before a state names them: delete kills what is in a container's cgroups
         making.container.state = _first_state(making, container_id)
-        making.container.write_new("state.json", making.container.encoded())
-        making.container.write_new("config.json", bundle.raw)
+        making.container.save()
+        making.container.replace("config.json", bundle.raw)
         if making.notify:
             notify.make_directory(making.container)
         _spawn(making, gated, trace)

@@ -36,6 +36,8 @@ def journal(container: Container, cgroup: Manager, settings: Settings) -> Journa
     def configure(name: str, sections: dict[str, Any]) -> None:
         config = container.config()
         linux = config.setdefault("linux", {})
+        if all(linux.get(section) == before for section, before in sections.items()):
+            return  # it wasn't written yet; and there may be no room to
         for section, before in sections.items():
             linux.pop(section, None)
             if before is not None:

@@ -121,8 +121,12 @@ def begin(
     warn: Callable[[str], None],
 ) -> None:
     """From `created` to `running`: startContainer hooks, the word, the program, poststart hooks. A
-    failure kills the process: the container is stopped, and delete removes it."""
+    failure kills the process: the container is stopped, and delete removes it. But where the state that
+    is to come can't be written, nothing has happened yet, and it may be started later."""
     state = container.state
+    written = state["phase"] == "running"
+    if not written:
+        container.prepare_phase("running")
     try:
         if state["hooks"].get("startContainer"):
             _start_hooks(container, warn)
@@ -135,9 +139,9 @@ def begin(
             if report.kind == executor.DESCRIPTOR:
                 hand_listener(container, report.descriptor, state["pid"], "creating")
             init.answer()
-        if state["phase"] != "running":
+        if not written:
             state["phase"] = "running"
-            container.save()
+            container.put_in_place("state.json")
         if state["hooks"].get("poststart"):
             from pyoci.lifecycle import hooks
 

@@ -12,7 +12,7 @@ The lock is flock(2) on the directory itself: it goes with the process that hold
 from __future__ import annotations
 
 import os
-from errno import EAGAIN, ENOENT, ENOTDIR
+from errno import EAGAIN, EDQUOT, ENOENT, ENOSPC, ENOTDIR
 from time import monotonic, sleep
 
 from pyoci import SPEC_VERSION
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LOCK_SECONDS = 30.0
+_MAKE_ROOM = "make room there, or give another directory by --root"
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
@@ -98,9 +99,25 @@ class Container:
         self.replace("config.json", document.dump(config, 0).encode())
 
     def replace(self, name: str, data: bytes) -> None:
-        """Replace any file in the same way, or make it."""
-        self.write_new(f"{name}.new", data)
+        """Replace any file in the same way, or make it. Error: it is as it was."""
+        self.prepare(name, data)
+        self.put_in_place(name)
+
+    def prepare(self, name: str, data: bytes) -> None:
+        """Write what put_in_place() makes the file; Error if there is no room for it."""
+        try:
+            self.write_new(f"{name}.new", data)
+        except Error:
+            self.discard(f"{name}.new")
+            raise
+
+    def put_in_place(self, name: str) -> None:
+        """Replace a file by the one prepared, which takes no further room."""
         os.rename(f"{name}.new", name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+
+    def prepare_phase(self, phase: str) -> None:
+        """Write the state with another phase; put_in_place("state.json") makes it the container's."""
+        self.prepare("state.json", document.dump({**self.state, "phase": phase}, 0).encode())
 
     def discard(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -110,13 +127,18 @@ class Container:
             return
 
     def write_new(self, name: str, data: bytes) -> None:
-        """Write a file that nobody reads yet."""
+        """Write a file that nobody reads yet. Error, with a part of it left, if it can't be written."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(name, flags, 0o600, dir_fd=self.descriptor)
         try:
-            os.write(descriptor, data)
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(name, flags, 0o600, dir_fd=self.descriptor)
+            try:
+                # A file system that gets full takes what there is room for, and refuses the rest.
+                while data:
+                    data = data[os.write(descriptor, data) :]
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _unwritten(f"{self.path}/{name.removesuffix('.new')}", error) from None
 
     def read(self, name: str) -> bytes:
         return _read(name, self.descriptor)
@@ -321,12 +343,21 @@ def _missing(root: str, container_id: str) -> Error:
     )
 
 
+def _unwritten(path: str, error: OSError) -> Error:
+    return Error(
+        f"can't write {path}: {os.strerror(error.errno or 0).lower()}",
+        errno=error.errno or 0,
+        hint=_MAKE_ROOM if error.errno in (ENOSPC, EDQUOT) else "",
+    )
+
+
 def _no_access(path: str, error: OSError) -> Error:
+    full = error.errno in (ENOSPC, EDQUOT)
     return Error(
         f"can't use {path} for the state: {os.strerror(error.errno or 0).lower()}",
-        code="permission",
+        code="kernel" if full else "permission",
         errno=error.errno or 0,
-        hint=_other_directory(path),
+        hint=_MAKE_ROOM if full else _other_directory(path),
     )
 
 
