@@ -60,8 +60,11 @@ def _remove_cgroups(root: str, container_id: str) -> None:
         # Looked for again: until just now they could have been another's.
         cgroup = marks.find(layout.detect(), owner).get(owner)
         if cgroup:
-            cgroup.kill(9)
-            cgroup.destroy()
+            from pyoci.cgroup.systemd import driver
+
+            unit = driver.adopt(cgroup)  # else systemd would keep it
+            unit.kill(9)
+            unit.destroy()
     finally:
         claimed.remove()
         claimed.close()

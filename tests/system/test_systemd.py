@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 
 from pyoci.cgroup.layout import detect
 from support.cgroups import eventually, membership
-from support.containers import Bundle, Runtime
+from support.containers import Bundle, Runtime, reap_orphans
 from support.systemd import NOT_HERE, SYSTEMD, scopes, shown, systemctl
 
 pytestmark = [
@@ -356,6 +357,20 @@ def test_a_cgroup_below_the_units(systemd: Runtime, bundle: Bundle) -> None:
     assert "0::/" in systemd.ok("exec", "box", "cat", "/proc/self/cgroup").split()
     systemd.ok("delete", "--force", "box")
     assert not GROUP.exists()
+
+
+@pytest.mark.parametrize("words", [("gc",), ("delete", "--force", "one")])
+def test_without_a_state_the_unit_ends_with_what_is_left(
+    systemd: Runtime, bundle: Bundle, words: tuple[str, ...]
+) -> None:
+    begin(systemd, in_scope(bundle))
+    pid = systemd.state("one")["pid"]
+    shutil.rmtree(systemd.root / "one")
+    systemd.ok(*words)
+    assert not GROUP.exists()
+    assert UNIT not in scopes()
+    reap_orphans(set())
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_systemd_that_executes_itself_anew_meanwhile(systemd: Runtime, bundle: Bundle) -> None:

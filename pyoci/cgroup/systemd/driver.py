@@ -283,3 +283,30 @@ def new(
 def load(record: dict[str, Any], groups: list[Group]) -> SystemdManager:
     """The unit that record() described."""
     return SystemdManager(record["mode"], groups, UnitName(record["slice"], record["unit"]), record["user"])
+
+
+def adopt(found: Manager) -> Manager:
+    """Cgroups that were found without a record: as their unit's, if systemd has one with this very cgroup."""
+    user = not privileges.is_host_root()
+    for group in found.groups:
+        path = group.path.removeprefix(group.mount)
+        unit = path.rpartition("/")[2]
+        if unit.endswith((".scope", ".slice")) and _cgroup_of(unit, user) == path:
+            manager = SystemdManager(found.mode, found.groups, UnitName("", unit), user)
+            manager.ours = True
+            return manager
+    return found
+
+
+def _cgroup_of(unit: str, user: bool) -> str:
+    """The path that systemd has for a unit's cgroup; "" where it knows no such unit, or isn't there."""
+    try:
+        bus = Bus(user)
+    except Error:
+        return ""
+    try:
+        return str(bus.unit_property(unit, "ControlGroup")[1])
+    except Refusal:
+        return ""
+    finally:
+        bus.close()
