@@ -18,7 +18,7 @@ def systemctl(*words: str) -> str:
 
 def shown(unit: str, *names: str) -> list[str]:
     """The values of a unit's properties."""
-    return [systemctl("show", unit, "--value", "--property", name).strip() for name in names]
+    return [systemctl("show", "--value", "--property", name, "--", unit).strip() for name in names]
 
 
 def scopes() -> set[str]:

@@ -373,6 +373,16 @@ def test_without_a_state_the_unit_ends_with_what_is_left(
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_without_a_prefix_the_name_begins_with_a_dash(systemd: Runtime, bundle: Bundle) -> None:
+    """As runc and crun have it, and systemd takes it."""
+    bundle.config["linux"]["cgroupsPath"] = "pyocitest-a.slice::one"
+    begin(systemd, bundle)
+    assert membership(systemd.state("one")["pid"])[""].endswith("/pyocitest-a.slice/-one.scope")
+    assert shown("-one.scope", "ActiveState") == ["active"]
+    systemd.ok("delete", "--force", "one")
+    assert "-one.scope" not in scopes()
+
+
 def test_a_systemd_that_executes_itself_anew_meanwhile(systemd: Runtime, bundle: Bundle) -> None:
     """Every connection to it breaks then: whatever was asked is asked again."""
     saved = str(in_scope(bundle).args("sleep", "300").save())

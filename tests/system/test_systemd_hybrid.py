@@ -13,7 +13,7 @@ import pytest
 from pyoci.cgroup.layout import detect
 from support.cgroups import eventually, membership
 from support.containers import Bundle, Runtime
-from support.systemd import NOT_HERE, SYSTEMD, systemctl
+from support.systemd import NOT_HERE, SYSTEMD, shown, systemctl
 
 pytestmark = [
     pytest.mark.skipif(not SYSTEMD, reason=NOT_HERE),
@@ -81,7 +81,7 @@ def described(path: str) -> dict[str, Any]:
 def test_it_is_in_the_unit_s_cgroup_of_every_hierarchy(box: Runtime) -> None:
     pid = box.state("box")["pid"]
     assert set(membership(pid).values()) == {WHERE}
-    assert systemctl("show", "pyoci-box.scope", "--value", "--property=ActiveState").strip() == "active"
+    assert shown("pyoci-box.scope", "ActiveState") == ["active"]
     assert set(box.ok("exec", "box", "cat", "/proc/self/cgroup").replace("\n", ":").split(":")[2::3]) == {"/"}
     box.ok("pause", "box")
     assert box.state("box")["status"] == "paused"

@@ -26,7 +26,7 @@ WORD = st.text("abcxyz019_", min_size=1, max_size=8)
         ("machine.slice:libpod:x", "libpod-x.scope", "machine.slice", "/machine.slice/libpod-x.scope"),
         (":libpod:x", "libpod-x.scope", "system.slice", "/system.slice/libpod-x.scope"),
         ("-:libpod:x", "libpod-x.scope", "-.slice", "/libpod-x.scope"),
-        ("a-b-c.slice::x", "x.scope", "a-b-c.slice", "/a.slice/a-b.slice/a-b-c.slice/x.scope"),
+        ("a-b-c.slice::x", "-x.scope", "a-b-c.slice", "/a.slice/a-b.slice/a-b-c.slice/-x.scope"),
         ("a.slice:cri:a-pod.slice", "a-pod.slice", "a.slice", "/a.slice/a-pod.slice"),
     ],
 )

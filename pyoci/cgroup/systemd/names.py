@@ -30,7 +30,8 @@ def unit_name(cgroups_path: str | None, container_id: str, *, default_slice: str
     """What `slice:prefix:name`, runc's form of cgroupsPath under systemd, names.
 
     Without a path it is `pyoci-ID.scope`. An empty slice is the default one and `-` is the root. A name
-    that ends in `.slice` is a slice itself; any other becomes `prefix-name.scope`.
+    that ends in `.slice` is a slice itself; any other becomes `prefix-name.scope`, and `-name.scope` without
+    a prefix, as runc and crun have it.
     """
     if not cgroups_path:
         return UnitName(default_slice, _valid(f"{PREFIX}-{container_id}.scope", ".scope"))
@@ -45,7 +46,7 @@ def unit_name(cgroups_path: str | None, container_id: str, *, default_slice: str
     slice_path(where)  # refuses what is no slice
     if name.endswith(".slice"):
         return UnitName(where, _valid(name, ".slice"))
-    return UnitName(where, _valid(f"{prefix}-{name}.scope" if prefix else f"{name}.scope", ".scope"))
+    return UnitName(where, _valid(f"{prefix}-{name}.scope", ".scope"))
 
 
 def slice_path(name: str) -> str:
