@@ -129,8 +129,9 @@ class Manager:
         if self.mark:
             from pyoci.cgroup import marks
 
+            mark = marks.text(self.mark)
             for group in self.groups:
-                marks.put(group.path, self.mark)
+                marks.put(group.path, mark)
 
     def destroy(self) -> None:
         """Removes the container's cgroups and all below them; directories above stay, as with runc.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 30.0
 _MAKE_ROOM = "make room there, or give another directory by --root"
+MODE = 0o711  # of directories: whoever is in the container comes through
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
@@ -233,10 +234,10 @@ def claim(root: str, container_id: str) -> Container:
     path = f"{root}/{container_id}"
     try:
         try:
-            os.mkdir(path, 0o711)
+            os.mkdir(path, MODE)
         except FileNotFoundError:
             _make_root(root)
-            os.mkdir(path, 0o711)
+            os.mkdir(path, MODE)
     except FileExistsError:
         raise Error(
             f"container with id {container_id} already exists: its state is in {path}",
@@ -251,7 +252,7 @@ def claim(root: str, container_id: str) -> Container:
 
 
 def _make_root(root: str) -> None:
-    os.makedirs(root, 0o711, exist_ok=True)
+    os.makedirs(root, MODE, exist_ok=True)
     if _is_login_s(root):
         # There whoever cleans up spares what has this bit (XDG Base Directory Specification).
         os.chmod(root, 0o1711)
