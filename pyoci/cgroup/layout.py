@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from pyoci.cgroup import UNIFIED
 from pyoci.host import mountinfo, procfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Judge = Callable[[mountinfo.Mount], bool]
 
 
 class Hierarchy:
@@ -43,14 +51,29 @@ class Layout:
             self.mode = "hybrid" if self.v1 else "v2"
 
 
-def detect() -> Layout:
-    """The layout as this process sees it."""
-    return parse(mountinfo.read(), procfs.read("/proc/self/cgroup"))
+def detect(pid: int | str = "self") -> Layout:
+    """The layout as this process sees it; what is `own` in it can be another process's cgroups. OSError when
+    that process is gone."""
+    return parse(mountinfo.read(), procfs.read(f"/proc/{pid}/cgroup"), is_in_sight)
 
 
-def parse(mounts: bytes, membership: bytes) -> Layout:
-    """The layout that the texts of /proc/self/mountinfo and /proc/self/cgroup tell."""
+def is_in_sight(mount: mountinfo.Mount) -> bool:
+    """Whether a mount is what one comes to at its mount point: others may be mounted over that, or above."""
+    try:
+        device = os.stat(mount.point).st_dev
+    except OSError:
+        return False
+    return mount.device == f"{os.major(device)}:{os.minor(device)}"
+
+
+def parse(mounts: bytes, membership: bytes, in_sight: Judge = lambda mount: True) -> Layout:
+    """The layout that the texts of /proc/self/mountinfo and /proc/self/cgroup tell.
+
+    in_sight  asked of each mount that would be used, until there is one in each hierarchy
+    """
     groups = [mount for mount in mountinfo.parse(mounts, b" - cgroup") if mount.type in ("cgroup", "cgroup2")]
+    covered = {(mount.parent, mount.point) for mount in groups}  # on their very own roots, by other cgroups
+    groups = [mount for mount in groups if (mount.id, mount.point) not in covered]
     found: list[tuple[bool, int, Hierarchy]] = []
     for line in membership.decode(errors="surrogateescape").split("\n"):
         if not line:
@@ -65,17 +88,20 @@ def parse(mounts: bytes, membership: bytes) -> Layout:
                 for mount in groups
                 if mount.type == "cgroup" and all(name in mount.super_options for name in wanted)
             ]
-        if here:
-            mount = _best(here, own)
+        mount = _best(here, own, in_sight)
+        if mount:
             hierarchy = Hierarchy(names.split(","), mount.point, _below(mount.root, own) or "/")
             found.append((names == UNIFIED, groups.index(mount), hierarchy))
     found.sort(key=lambda entry: entry[:2])
     return Layout([hierarchy for _, _, hierarchy in found])
 
 
-def _best(mounts: list[mountinfo.Mount], own: str) -> mountinfo.Mount:
-    """Of several mounts of a hierarchy the first that shows our own cgroup: others are some container's."""
-    return next((mount for mount in mounts if _below(mount.root, own)), mounts[0])
+def _best(mounts: list[mountinfo.Mount], own: str, in_sight: Judge) -> mountinfo.Mount | None:
+    """Of a hierarchy's mounts in sight the first that shows our own cgroup, or else the first of all:
+    others are some container's."""
+    ours = [mount for mount in mounts if _below(mount.root, own)]
+    rest = [mount for mount in mounts if mount not in ours]
+    return next((mount for mount in (*ours, *rest) if in_sight(mount)), None)
 
 
 def _below(root: str, path: str) -> str | None:

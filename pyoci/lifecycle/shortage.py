@@ -82,10 +82,9 @@ def behind(step: Step, error: int, pid: int, message: str) -> Error | None:
     if error == E2BIG and not (step.op == "execute" and _passes_little(step)):
         return None
     from pyoci.cgroup import layout
-    from pyoci.host import mountinfo, procfs
 
     try:
-        found = layout.parse(mountinfo.read(), procfs.read(f"/proc/{pid}/cgroup"))
+        found = layout.detect(pid)
     except OSError:
         return None  # the process is gone
     paths = {name: each.mount + each.own for each in found.hierarchies for name in each.controllers}

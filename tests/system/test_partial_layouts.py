@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -39,6 +40,28 @@ def start(runtime: Runtime, bundle: Bundle) -> int:
     runtime.detached("run", "--detach", "--bundle", str(bundle.args("sleep", "300").save()), "box")
     pid: int = runtime.state("box")["pid"]
     return pid
+
+
+def test_what_is_covered_is_not_used(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.args("sleep", "300")
+    here = layout.detect()
+    with own_mounts():
+        for mount in (here.v1["pids"], here.unified):
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", f"{mount}"], check=True)
+        runtime.create(bundle, "box")
+        pid = runtime.state("box")["pid"]
+        groups = membership(pid)
+        assert groups.keys() == {",".join(h.controllers) for h in here.hierarchies} - {"pids", ""}
+        assert {path.rpartition("/")[2] for path in groups.values()} == {"box"}
+        assert os.listdir(here.v1["pids"]) == os.listdir(f"{here.unified}") == []
+        runtime.ok("delete", "--force", "box")
+        bundle.config["linux"]["resources"] = {"pids": {"limit": 5}}
+        done = runtime.call("create", "--bundle", str(bundle.save()), "box")
+        assert done.returncode == 1
+        assert "/linux/resources/pids/limit: no cgroup hierarchy with the pids controller" in done.stderr
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", os.path.dirname(here.v1["pids"])], check=True)
+        done = runtime.call("create", "--bundle", str(bundle.save()), "box")
+        assert done.returncode == 1 and "no cgroup hierarchy is mounted" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,26 @@ def test_of_several_mounts_the_one_that_shows_our_cgroup() -> None:
     assert here.v1["memory"] == "/sys/fs/cgroup/memory"
 
 
+def test_a_mount_that_something_else_covers_is_not_used() -> None:
+    here = layout.parse(*HYBRID, lambda mount: mount.point != "/sys/fs/cgroup/memory")
+    assert "memory" not in here.v1 and "cpu" in here.v1
+    assert layout.parse(*HYBRID, lambda mount: False).mode == "none"
+    elsewhere = b"90 1 0:30 /jobs /mnt rw - cgroup cgroup rw,memory\n"
+    here = layout.parse(
+        HYBRID[0] + elsewhere, HYBRID[1], lambda mount: mount.point != "/sys/fs/cgroup/memory"
+    )
+    assert here.v1["memory"] == "/mnt"
+
+
+def test_a_mount_that_another_cgroup_covers_is_not_used() -> None:
+    over = b"91 33 0:30 /jobs/build /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+    here = {h.controllers[0]: h for h in found((HYBRID[0] + over, HYBRID[1])).hierarchies}
+    assert (here["memory"].mount, here["memory"].own) == ("/sys/fs/cgroup/memory", "/")
+    below = b"91 33 0:30 /jobs/build /sys/fs/cgroup/memory/x rw - cgroup cgroup rw,memory\n"
+    here = {h.controllers[0]: h for h in found((HYBRID[0] + below, HYBRID[1])).hierarchies}
+    assert (here["memory"].mount, here["memory"].own) == ("/sys/fs/cgroup/memory", "/jobs/build")
+
+
 def test_a_file_system_that_only_sounds_like_one() -> None:
     assert found((b"1 2 0:3 / /mnt rw - cgroupish none rw,memory\n", HYBRID[1])).mode == "none"
 

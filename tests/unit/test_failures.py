@@ -221,7 +221,7 @@ def test_a_step_for_which_there_was_no_memory(
     (tmp_path / "memory.limit_in_bytes").write_text("65536\n")
     (tmp_path / "memory.max_usage_in_bytes").write_text(f"{peak}\n")
     group = layout.Hierarchy(["memory"], str(tmp_path), "")
-    monkeypatch.setattr(layout, "parse", lambda mounts, membership: layout.Layout([group]))
+    monkeypatch.setattr(layout, "detect", lambda pid: layout.Layout([group]))
     long = ["/bin/sh", "x" * 70000]
     step = {
         "mount": steps.pivot_root("/root/path"),
