@@ -1,9 +1,10 @@
-"""What a test may leave behind on the host: processes, mounts, cgroups, network namespaces, descriptors."""
+"""What a test may leave behind on the host: processes, mounts, cgroups, descriptors, files, interfaces."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import time
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from pyoci.cgroup import UNIFIED, layout
 
 PR_SET_CHILD_SUBREAPER = 36
 SECONDS_TO_SETTLE = 3.0
+# Where runtimes and engines keep things beside what they are told to; and the host's network interfaces.
+PLACES = ("/run", "/tmp", "/var/lib", "/sys/class/net")
+# What others keep in /tmp meanwhile: runs of these tests, by names as tempfile and short_directory make them,
+# the VM, the shells of whoever works here.
+OTHERS = re.compile(r"[a-z-]+-[0-9a-z_]{8}$|vm\.|bash_")
 
 
 def adopt_orphans() -> None:
@@ -61,6 +67,10 @@ def _descriptors() -> set[str]:
     return {name for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")}
 
 
+def _entries() -> set[str]:
+    return {f"{place}/{name}" for place in PLACES for name in os.listdir(place) if not OTHERS.match(name)}
+
+
 class Before:
     """The host as it is now; left() tells what has come since."""
 
@@ -69,6 +79,7 @@ class Before:
         self.mounts = _mounts()
         self.cgroups = _cgroups()
         self.descriptors = _descriptors()
+        self.entries = _entries()
 
     def _look(self) -> list[str]:
         return [
@@ -76,6 +87,7 @@ class Before:
             *(f"mount {point}" for point in sorted(_mounts() - self.mounts)),
             *(f"cgroup {path}" for path in sorted(_cgroups() - self.cgroups)),
             *(f"descriptor {number}" for number in sorted(_descriptors() - self.descriptors)),
+            *sorted(_entries() - self.entries),
         ]
 
     def left(self) -> list[str]:
