@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from support.cgroups import membership
 from support.containers import SECONDS, finish, reap_orphans
 from support.delegated import Delegated
 from support.directories import short_directory
+from support.screen import Screen
 from support.unprivileged import FIRST, UID, User, missing_helpers, unprivileged
 
 pytestmark = [
@@ -48,9 +51,12 @@ class Podman:
             "--runtime", runtime,
         ]  # fmt: skip
 
+    def command(self, *args: str) -> list[str]:
+        return [*self.place, *self.user.command("podman", *self.flags, *args)]
+
     def call(self, *args: str) -> subprocess.CompletedProcess[str]:
         process = subprocess.Popen(
-            [*self.place, *self.user.command("podman", *self.flags, *args)],
+            self.command(*args),
             stdin=subprocess.PIPE,  # empty: Debian's crun gives a /dev/null away to the container's root
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -111,6 +117,54 @@ def test_a_service_from_run_to_rm(web: Podman) -> None:
     assert web.ok("inspect", "--format", "{{.State.ExitCode}}", "web") == "3\n"
     web.ok("rm", "web")
     assert web.ok("ps", "--all", "--quiet") == ""
+
+
+@pytest.fixture
+def screen(podman: Podman) -> Iterator[Callable[..., Screen]]:
+    """His podman on a terminal of 31 rows and 97 columns, which is his."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(*args: str) -> Screen:
+            made = Screen(podman.command(*args), 31, 97)
+            stack.callback(made.close)
+            os.fchown(made.slave, UID, -1)
+            return made
+
+        yield begin
+
+
+ON_A_TERMINAL = (
+    "trap 'echo caught; exit 33' INT; trap 'stty size' WINCH; test -t 0 && test -t 1 && test -t 2 && tty;"
+    " stty size; echo ready; while :; do sleep 0.05; done"
+)
+
+
+def test_a_terminal_of_run(podman: Podman, screen: Callable[..., Screen]) -> None:
+    """Its size follows ours, control-C is a signal inside, and the exit status is the program's."""
+    run = screen("run", "--rm", "--network", "none", *LIMITS, "-it", "box", "/bin/sh", "-c", ON_A_TERMINAL)
+    run.expect("ready")
+    assert b"/dev/pts/0\r\n" in run.seen and b"31 97\r\n" in run.seen
+    run.resize_until(20, 50, "20 50")
+    run.type("\x03")
+    run.expect("caught")
+    assert run.finish() == 33
+    assert podman.ok("ps", "--all", "--quiet") == ""
+
+
+def test_a_terminal_of_exec(web: Podman, screen: Callable[..., Screen]) -> None:
+    further = screen("exec", "-it", "web", "/bin/sh", "-c", ON_A_TERMINAL)
+    further.expect("ready")
+    assert b"/dev/pts/0\r\n" in further.seen and b"31 97\r\n" in further.seen
+    further.resize_until(20, 50, "20 50")
+    further.type("\x03")
+    further.expect("caught")
+    assert further.finish() == 33
+    assert web.ok("inspect", "--format", "{{.State.Status}}", "web") == "running\n"
+    shell = screen("exec", "-it", "--user", "1000", "web", "/bin/sh")
+    shell.type("id -u; echo $((6 * 7)) $TERM; exit 5\n")
+    shell.expect("42 xterm")
+    assert shell.finish() == 5
+    assert b"1000\r\n" in shell.seen
 
 
 def test_a_killed_one_can_be_started_again(web: Podman) -> None:
