@@ -44,13 +44,11 @@ demo: build
 	@bundles/demo $(BIN)/pyoci
 
 ## make test           everything that is checked: lint, unit and system tests, here and in a VM (not there: VM=no)
-# The VM is emulated and keeps one core busy, while the tests here mostly wait: they run side by side. What fails
-# in all that bustle is seen above, and has to pass by itself.
-ONCE_MORE := --last-failed --last-failed-no-failures none
+# The VM is emulated and keeps one core busy, while the tests here mostly wait: they run side by side.
 test: lint
 	@[ "$(VM)" = no ] || .ci/install vm; failed=; mkdir -p build; there=build/test-v2.log; \
 	if [ "$(VM)" != no ]; then $(MAKE) --no-print-directory test-v2 >$$there 2>&1 & vm=$$!; fi; \
-	$(BIN)/pytest || { echo "what failed, once more by itself:"; $(BIN)/pytest $(ONCE_MORE); } || failed=1; \
+	$(BIN)/pytest || failed=1; \
 	if [ "$(VM)" != no ]; then wait $$vm || failed=1; cat $$there; fi; \
 	test -z "$$failed"
 
@@ -82,7 +80,7 @@ test-v2: build
 	tests/system/test_systemd_hybrid.py tests/system/test_resource_properties.py \
 	-k "test_systemd_hybrid or hybrid and (network or hugepageLimits or rdma)"
 	@echo "in the VM:"; PYTHONPATH=tests $(BIN)/python -m vm -- \
-	sh -c '$(BIN)/pytest -m layout tests/system tests/engines || $(BIN)/pytest -m layout $(ONCE_MORE) tests'
+	$(BIN)/pytest -m layout tests/system tests/engines
 	@echo "in the VM with SELinux:"; \
 	PYTHONPATH=tests $(BIN)/python -m vm $(SELINUX) -- $(BIN)/pytest $(wildcard tests/system/test_selinux*.py)
 
