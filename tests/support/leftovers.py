@@ -16,7 +16,7 @@ SECONDS_TO_SETTLE = 3.0
 PLACES = ("/run", "/tmp", "/var/lib", "/sys/class/net")
 # What others keep in /tmp meanwhile: runs of these tests, by names as tempfile and short_directory make them,
 # the VM, the shells of whoever works here.
-OTHERS = re.compile(r"[a-z-]+-[0-9a-z_]{8}$|vm\.|bash_")
+OTHERS = re.compile(r"([a-z-]+-|tmp)[0-9a-z_]{8}|vm\.|bash_")
 
 
 def adopt_orphans() -> None:
