@@ -89,10 +89,28 @@ def check_mounts(mounts: list[dict[str, Any]], linux: dict[str, Any]) -> list[st
 
 
 def check_resources(resources: dict[str, Any], prefix: str = "") -> list[str]:
-    """Check resources as update --resources gives them; prefix goes before every pointer."""
+    """Check resources as update --resources gives them; prefix goes before every pointer.
+
+    What goes against values in force is found by whoever knows those.
+    """
     findings = Findings()
     _resources(resources, prefix, findings)
     return findings.result()
+
+
+def swap_problem(swap: int, limit: int, in_force: str = "") -> str:
+    """What is wrong with a limit of memory and swap together beside one of memory alone, "" for nothing.
+
+    Bytes; below 0 is none, and 0 not given. v1 refuses such pairs (EINVAL), from others v2's limit of swap
+    alone can't be got.
+    """
+    if swap <= 0:
+        return ""
+    if limit <= 0:
+        return f"{swap} was found, without a limit of memory beside it; that too, or -1 for neither, would do"
+    if swap < limit:
+        return f"{swap} was found; at least {limit}, memory's own limit{in_force}, would do"
+    return ""
 
 
 def _version(version: str, findings: Findings) -> None:
@@ -236,6 +254,9 @@ def _linux(
         findings.refuse("/linux/cgroupsPath", f'{quote(cgroup)} was found; a path without ".." would do')
     if "resources" in linux:
         _resources(linux["resources"], "/linux/resources", findings)
+        memory = linux["resources"].get("memory") or {}
+        if not memory.get("limit"):  # nor is there one in force
+            _swap(memory, "/linux/resources/memory", findings)
     if "seccomp" in linux:
         _seccomp(linux["seccomp"], findings)
     if not RARE_LINUX.isdisjoint(linux):
@@ -321,14 +342,20 @@ def _resources(resources: dict[str, Any], prefix: str, findings: Findings) -> No
         rare_rules.check_resources(resources, prefix, findings)
 
 
+def _swap(memory: dict[str, Any], prefix: str, findings: Findings) -> None:
+    problem = swap_problem(memory.get("swap", 0), memory.get("limit", 0))
+    if problem:
+        findings.refuse(f"{prefix}/swap", problem)
+
+
 def _memory(memory: dict[str, Any], prefix: str, findings: Findings) -> None:
     for name in ("limit", "reservation", "swap", "kernel", "kernelTCP"):
         value = memory.get(name, 0)
         if value < -1:
             findings.refuse(f"{prefix}/{name}", f"{value} was found; bytes, or -1 for no limit, would do")
-    limit, swap, swappiness = memory.get("limit", 0), memory.get("swap", 0), memory.get("swappiness", 0)
-    if 0 < swap < limit:
-        findings.refuse(f"{prefix}/swap", f"{swap} was found; at least {limit}, memory's own limit, would do")
+    if memory.get("limit"):
+        _swap(memory, prefix, findings)
+    swappiness = memory.get("swappiness", 0)
     # -1 in 64 bits, as Docker may write it, leaves the kernel's default
     if 100 < swappiness < UNLIMITED:
         findings.refuse(f"{prefix}/swappiness", f"{swappiness} was found; 0 to 100 would do")

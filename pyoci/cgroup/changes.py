@@ -13,7 +13,7 @@ What no order can reach is refused before anything is written, naming the value 
 
 from __future__ import annotations
 
-from pyoci.bundle.rules import NOT_WHILE_IDLE
+from pyoci.bundle.rules import NOT_WHILE_IDLE, swap_problem
 from pyoci.cgroup import UNIFIED, in_force, limits, resources
 from pyoci.cgroup.formats import flat
 from pyoci.cgroup.in_force import UNLIMITED
@@ -40,10 +40,10 @@ def update(
     value that the kernel took but made another one of.
     """
     now = Now(manager)
-    writes = resources.translate(completed(wanted, now, pointer), pointer, now.version)
+    check(wanted, now, pointer)
+    writes = resources.translate(completed(wanted, now), pointer, now.version)
     if now.version("memory") == 1 and (wanted.get("memory") or {}).get("disableOOMKiller") is False:
         writes.append(resources.one("memory.oom_control", 0, f"{pointer}/memory/disableOOMKiller"))
-    check(wanted, now, pointer)
     writes = _with_weight(writes, now, was or {}, pointer)
     killed = _killed(now)
     _make(ordered(writes, now), now, journal)
@@ -98,7 +98,7 @@ class Now:
         return UNLIMITED if words[0] == "max" else int(words[0]), int(words[1])
 
 
-def completed(wanted: Section, now: Now, pointer: str) -> Section:
+def completed(wanted: Section, now: Now) -> Section:
     """`wanted` with what v2 and systemd can be told only together: each from what is in force."""
     cpu, memory = dict(wanted.get("cpu") or {}), dict(wanted.get("memory") or {})
     if bool(cpu.get("quota")) != bool(cpu.get("period")):
@@ -108,14 +108,6 @@ def completed(wanted: Section, now: Now, pointer: str) -> Section:
             cpu["period"] = cpu.get("period") or period
     if (memory.get("swap") or 0) > 0 and not memory.get("limit") and now.version("memory") == 2:
         limit = now.number("memory.max")
-        if limit == UNLIMITED:
-            raise Error(
-                f"swap, which counts memory and swap together, is {memory['swap']}, and there is no limit of "
-                "memory in force that cgroup v2's limit of swap alone could be got from",
-                code="invalid-config",
-                pointer=f"{pointer}/memory/swap",
-                hint="give the memory limit too",
-            )
         if limit is not None:
             memory["limit"] = limit
     return {**wanted, **({"cpu": cpu} if cpu else {}), **({"memory": memory} if memory else {})}
@@ -124,8 +116,9 @@ def completed(wanted: Section, now: Now, pointer: str) -> Section:
 def check(wanted: Section, now: Now, pointer: str) -> None:
     """Refuses what can't be in force together, be it given or kept: Error names both values."""
     memory, cpu = wanted.get("memory") or {}, wanted.get("cpu") or {}
-    # No limit of memory, and none given of both together, means none of either.
-    if memory.get("swap") if memory.get("limit") == -1 else now.version("memory") == 1:
+    _check_swap(memory, now, f"{pointer}/memory")
+    # No limit of memory means none of both together either.
+    if now.version("memory") == 1 and memory.get("limit") != -1:
         _not_above(
             _future(memory, "limit", now.number("memory.limit_in_bytes")),
             _future(memory, "swap", now.number("memory.memsw.limit_in_bytes")),
@@ -147,6 +140,20 @@ def check(wanted: Section, now: Now, pointer: str) -> None:
         raise Error(
             f"{cpu['shares']} {NOT_WHILE_IDLE}", code="invalid-config", pointer=f"{pointer}/cpu/shares"
         )
+
+
+def _check_swap(memory: Section, now: Now, pointer: str) -> None:
+    """The rule for create's memory.swap, with the limit in force where none is given."""
+    limit, in_force_now = memory.get("limit") or 0, ""
+    if not limit:
+        found = now.number("memory.limit_in_bytes" if now.version("memory") == 1 else "memory.max")
+        if found is None:  # there is nothing that could limit it: translate() says so
+            return
+        limit, in_force_now = (-1 if found == UNLIMITED else found), " in force"
+    problem = swap_problem(memory.get("swap") or 0, limit, in_force_now)
+    if problem:
+        hint = "or give limit too" if in_force_now and limit > 0 else ""
+        raise Error(problem, code="invalid-config", pointer=f"{pointer}/swap", hint=hint)
 
 
 def _with_weight(writes: list[Write], now: Now, was: Section, pointer: str) -> list[Write]:

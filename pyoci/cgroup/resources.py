@@ -158,20 +158,12 @@ def _memory_v2(memory: Section, pointer: str) -> Iterator[Write]:
 
 def swap_alone(total: int, swap: int, pointer: str) -> int:
     """v1's limit of memory and swap together as v2's of swap alone; -1 is none (bytes)."""
-    if swap < 0 or total < 0:
-        return max(swap, -1)
-    if total == 0:
-        raise Error(
-            "swap, which counts memory and swap together, needs a memory limit beside it",
-            code="invalid-config",
-            pointer=pointer,
-        )
-    if swap < total:
-        raise Error(
-            f"memory and swap together ({swap}) can't be less than memory alone ({total})",
-            code="invalid-config",
-            pointer=pointer,
-        )
+    if swap < 0:
+        return -1
+    if total <= 0 or swap < total:
+        from pyoci.bundle.rules import swap_problem
+
+        raise Error(swap_problem(swap, total), code="invalid-config", pointer=pointer)
     return swap - total
 
 

@@ -305,6 +305,36 @@ def test_documents_and_flags_that_are_wrong(box: Box) -> None:
     assert box.limits() == before
 
 
+def test_create_and_update_judge_swap_alike(runtime: Runtime, bundle: Bundle, here: Layout) -> None:
+    """It counts memory too: so it needs a limit of that, given or in force, and can't be below it."""
+    without = (
+        "/memory/swap: 5242880 was found, without a limit of memory beside it; that too, or -1 for neither"
+    )
+    below = "/memory/swap: 5242880 was found; at least 6291456, memory's own limit"
+    swap = 5 * MIB
+    with running(runtime, bundle, here) as box:
+        for memory, says in (
+            ({"swap": swap}, without),
+            ({"swap": swap, "limit": 0}, without),
+            ({"swap": swap, "limit": -1}, without),
+            ({"swap": swap, "limit": 6 * MIB}, below),
+        ):
+            bundle.config["linux"]["resources"] = {"memory": memory}
+            done = runtime.call("create", "--bundle", str(bundle.save()), "other")
+            assert (done.returncode, f"/linux/resources{says}" in done.stderr) == (1, True), done.stderr
+            assert says in box.refused({"memory": memory}), memory
+        box.apply({"memory": {"swap": -1}})
+        box.apply({"memory": {"limit": 6 * MIB, "swap": 6 * MIB}})
+        assert f"{below} in force, would do" in box.refused({"memory": {"swap": swap}})
+        said = runtime.call("update", "--memory-swap", "5M", "box").stderr
+        assert "--memory-swap: 5242880 was found; at least 6291456" in said
+        assert "or give --memory too" in said
+        box.apply({"memory": {"swap": 7 * MIB}})
+        assert box.limits()["swap"] == str((1 if ON_V2 else 7) * MIB)
+        box.apply({"memory": {"swap": -1}})
+        assert box.limits()["limit"] == str(6 * MIB)
+
+
 # ------------------------------------------------------------------ all or nothing
 
 
@@ -419,7 +449,7 @@ def test_what_only_v2_has(box: Box) -> None:
     box.apply({"memory": {"limit": 72 * MIB}})
     assert box.limits()["swap"] == str(16 * MIB), "what isn't given stays"
     box.apply({"memory": {"limit": -1}})
-    assert "/memory/swap: swap, which counts memory and swap together" in box.refused(
+    assert "/memory/swap: 1048576 was found, without a limit of memory" in box.refused(
         {"memory": {"swap": MIB}}
     )
 

@@ -283,19 +283,24 @@ def test_one_of_quota_and_period_leaves_the_other(cpu: dict[str, int], data: st.
          {"memory": {"limit": 16384}},
          "/memory/limit: 16384 is above 8192, the memory and swap together in force (give swap too)"),
         ("v1", {"memory.memsw.limit_in_bytes": "8192", "memory.limit_in_bytes": "8192"},
-         {"memory": {"swap": 4096}}, "/memory/swap: 4096 is below 8192, the limit in force (give limit too)"),
-        ("v1", {}, {"memory": {"limit": 8192, "swap": 4096}},
-         "/memory/limit: 8192 is above 4096, the memory and swap together asked for"),
-        ("v1", {}, {"memory": {"limit": -1, "swap": 4096}},
-         "/memory/limit: no limit is above 4096, the memory and swap together asked for"),
-        ("v2", {}, {"memory": {"limit": -1, "swap": 4096}},
-         "/memory/limit: no limit is above 4096, the memory and swap together asked for"),
-        ("v2", {}, {"memory": {"swap": 4096}},
-         "/memory/swap: swap, which counts memory and swap together, is 4096, and there is no limit of "
-         "memory in force that cgroup v2's limit of swap alone could be got from "
-         "(give the memory limit too)"),
+         {"memory": {"swap": 4096}},
+         "/memory/swap: 4096 was found; at least 8192, memory's own limit in force, would do "
+         "(or give limit too)"),
+        *(
+            (mode, {}, {"memory": {**limit, "swap": 4096}},
+             "/memory/swap: 4096 was found, without a limit of memory beside it; "
+             "that too, or -1 for neither, would do")
+            for mode in ("v1", "v2")
+            for limit in ({}, {"limit": -1})
+        ),
+        *(
+            (mode, {}, {"memory": {"limit": 8192, "swap": 4096}},
+             "/memory/swap: 4096 was found; at least 8192, memory's own limit, would do")
+            for mode in ("v1", "v2")
+        ),
         ("v2", {"memory.max": "8192"}, {"memory": {"swap": 4096}},
-         "/memory/swap: memory and swap together (4096) can't be less than memory alone (8192)"),
+         "/memory/swap: 4096 was found; at least 8192, memory's own limit in force, would do "
+         "(or give limit too)"),
         ("v1", {"cpu.cfs_quota_us": "5000"}, {"cpu": {"burst": 5001}},
          "/cpu/burst: 5001 is above 5000, the quota in force (give quota too)"),
         ("v2", {"cpu.max": "5000 9000", "cpu.max.burst": "4000"}, {"cpu": {"quota": 3000}},

@@ -336,6 +336,8 @@ BROKEN = [
         (config(f"linux/resources/{path}", value), f"/linux/resources/{message}")
         for path, value, message in [
             ("memory", {"limit": 10, "swap": 9}, "memory/swap: 9 was found; at least 10"),
+            ("memory", {"swap": 9}, "memory/swap: 9 was found, without a limit of memory beside it"),
+            ("memory", {"limit": -1, "swap": 9}, "memory/swap: 9 was found, without a limit of memory"),
             ("memory", {"limit": -2}, "memory/limit: -2 was found"),
             ("memory", {"swappiness": 101}, "memory/swappiness: 101 was found; 0 to 100 would do"),
             ("cpu", {"period": 999}, "cpu/period: 999 was found"),
