@@ -43,35 +43,32 @@ class Group:
 
 def make(mount: str, path: str, made: list[str]) -> None:
     """mkdir -p below a mount. FileExistsError only for the last directory."""
-    try:
-        os.mkdir(path, 0o755)
-    except FileNotFoundError:
-        parent = path.rpartition("/")[0]
-        if len(parent) <= len(mount):
-            raise
+    lacking = [path]
+    while lacking:
         try:
-            make(mount, parent, made)
+            os.mkdir(lacking[-1], 0o755)
+        except FileNotFoundError:
+            parent = lacking[-1].rpartition("/")[0]
+            if len(parent) <= len(mount):
+                raise
+            lacking.append(parent)
         except FileExistsError:
-            # Another container made it since.
-            return make(mount, path, made)
-        os.mkdir(path, 0o755)
-    made.append(path)
-    return None
+            if len(lacking) == 1:
+                raise
+            lacking.pop()  # another container made it since
+        else:
+            made.append(lacking.pop())
 
 
 def fill_cpuset(mount: str, path: str) -> None:
     """Gives a cpuset its parent's CPUs and memory nodes: with none, it refuses every process."""
     for name in ("cpuset.cpus", "cpuset.mems"):
-        _inherit(mount, path, name)
-
-
-def _inherit(mount: str, path: str, name: str) -> str:
-    value = files.read(f"{path}/{name}")
-    if value or path == mount:
-        return value
-    value = _inherit(mount, path.rpartition("/")[0], name)
-    files.write(f"{path}/{name}", value)
-    return value
+        empty, group = [], path
+        while not (value := files.read(f"{group}/{name}")) and group != mount:
+            empty.append(group)
+            group = group.rpartition("/")[0]
+        for one in reversed(empty):
+            files.write(f"{one}/{name}", value)
 
 
 def state(path: str) -> str:
