@@ -177,7 +177,7 @@ def _future(section: Section, name: str, current: int | None) -> tuple[str, bool
     asked = section.get(name)
     if asked is None or (asked == 0 and name != "burst"):
         return name, False, current
-    return name, True, UNLIMITED if asked < 0 else asked
+    return name, True, UNLIMITED if asked < 0 else min(asked, UNLIMITED)
 
 
 def _not_above(

@@ -93,8 +93,8 @@ def holds(directory: str, file: str, value: str) -> bool | None:
     if file == "memory.oom_control":
         return _line(found, "oom_kill_disable") == value
     if file.startswith("cpuset."):
-        wanted = _ranges(value)
-        return None if wanted is None else _ranges(found) == wanted
+        wanted = ranges(value)
+        return None if wanted is None else ranges(found) == wanted
     if file == "cpu.max":
         plain = value and all(parse(word) is not None for word in value.split(" "))
         return found.split()[: len(value.split())] == value.split() if plain else None
@@ -139,7 +139,7 @@ def _line(found: str, key: str) -> str:
     return ""
 
 
-def _ranges(listed: str) -> list[tuple[int, int]] | None:
+def ranges(listed: str) -> list[tuple[int, int]] | None:
     """A list like 0-3,7 as ranges, in order and joined; None for what isn't one."""
     result: list[tuple[int, int]] = []
     parts = [part.partition("-") for part in listed.replace(" ", "").split(",")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EBUSY, EINVAL, ENOENT
+from errno import EINVAL, ENOENT
 
 from pyoci.cgroup import UNIFIED, devices, files, resources
 from pyoci.errors import Error
@@ -132,7 +132,7 @@ def put(write: Write, paths: dict[str, str]) -> Error | None:
         except OSError as error:
             message = f"the kernel refused {value!r} for {file} in {directory}"
             refusal = files.failure(error, message, write.pointer)
-            refusal.hint = _hint(directory, file, error.errno or 0)
+            refusal.hint = _hint(directory, file, value, error.errno or 0)
             if error.errno == EINVAL:
                 return refusal
             raise refusal from None
@@ -150,22 +150,7 @@ def _check_usage(write: Write, directory: str, most: int) -> None:
         )
 
 
-def _hint(directory: str, file: str, number: int) -> str:
-    """What about a refusal the kernel's own word doesn't tell; "" for nothing."""
-    if number == EBUSY and file.endswith("limit_in_bytes"):
-        stem = f"{directory}/{file.removesuffix('limit_in_bytes')}"
-        try:
-            used, most = files.read(f"{stem}usage_in_bytes"), files.read(f"{stem}max_usage_in_bytes")
-        except OSError:
-            return ""
-        return f"{used} bytes are in use, of which too few can be freed; the most there were is {most}"
-    if not file.startswith("cpuset."):
-        return ""
-    # What there is to choose from: cgroup2's file, or v1's.
-    above = directory.rpartition("/")[0]
-    for name in (f"{file}.effective", file):
-        try:
-            return f"the cgroup above has {files.read(f'{above}/{name}') or 'none'}"
-        except OSError:
-            continue
-    return ""
+def _hint(directory: str, file: str, value: str, number: int) -> str:
+    from pyoci.cgroup import refusals
+
+    return refusals.hint(directory, file, value, number)

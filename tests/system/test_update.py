@@ -467,6 +467,34 @@ def test_huge_pages(box: Box) -> None:
     assert box.value(*files) == str(6 * MIB)
 
 
+@pytest.mark.skipif("cpu" not in HERE.v1 or "cpuset" not in HERE.v1, reason="v1's cpu and cpuset aren't here")
+def test_cgroups_that_are_against_a_limit_are_named(runtime: Runtime, bundle: Bundle, here: Layout) -> None:
+    """v1 lets none have more than the one above it, be it the container's own or one in it."""
+    with running(runtime, bundle, here, below="/inner") as box:
+        cpu, cpuset = (Path(box.group.paths()[name]) for name in ("cpu", "cpuset"))
+        whole = (cpuset / "cpuset.cpus").read_text().strip()
+        (cpu.parent / "cpu.cfs_quota_us").write_text("50000")
+        said = box.refused({"cpu": {"quota": 60000}})
+        assert f"the cgroup {cpu.parent} has 50000 of 100000 microseconds" in said
+        box.apply({"cpu": {"quota": 40000}})
+        for directory in (cpu, cpuset):
+            (directory / "nested").mkdir()
+        (cpu / "nested/cpu.cfs_quota_us").write_text("30000")
+        (cpuset / "nested/cpuset.cpus").write_text(whole)
+        said = box.refused({"cpu": {"quota": 20000}})
+        assert f"the cgroup {cpu}/nested below it has 30000 of 100000 microseconds" in said
+        said = box.refused({"cpu": {"period": 200000}})
+        assert f"the cgroup {cpu}/nested below it has 30000 of 100000 microseconds" in said
+        box.apply({"cpu": {"period": 110000}})
+        if whole != "0":
+            said = box.refused({"cpu": {"cpus": "0"}})
+            assert f"the cgroup {cpuset}/nested below it has {whole}" in said
+            (cpuset / "nested/cpuset.cpus").write_text("0")
+            box.apply({"cpu": {"cpus": "0"}})
+    for directory in {os.path.dirname(path) for path in box.group.paths().values()}:
+        os.rmdir(directory)
+
+
 # ------------------------------------------------------------------ killed half-way
 
 # Of the calls by which pyoci changes something, every how many are tried: v2 is had by emulation, slowly.

@@ -383,7 +383,8 @@ def test_a_cgroup_that_was_not_idle_keeps_its_weight() -> None:
 
 def test_what_is_in_force_is_not_written() -> None:
     kernel = Kernel({**V1, "pids.max": "5"})
-    change(kernel, "v1", {"pids": {"limit": 5}, "memory": {"limit": -1}, "cpu": {"shares": 1024}})
+    for none in (-1, NONE, 2**63 - 1):
+        change(kernel, "v1", {"pids": {"limit": 5}, "memory": {"limit": none}, "cpu": {"shares": 1024}})
     assert kernel.states == []
 
 
