@@ -36,7 +36,11 @@ def replace(manager: Manager, entries: Entries, old: Entries, pointer: str, jour
     elif UNIFIED in paths:
         rules = devices.rules(entries, where)
         journal.note(_NAME, "devices", paths[UNIFIED], {"rules": old or []})
-        device_filter.attach(paths[UNIFIED], rules, where)
+        try:
+            device_filter.attach(paths[UNIFIED], rules, where)
+        except Error:
+            journal.drop(1)
+            raise
     else:
         limits.restrict_devices(manager, entries, pointer)
 
@@ -61,6 +65,8 @@ def _lists(
     now = devices.List.read(files.read(f"{directory}/devices.list"))
     if now.allow:
         now = devices.List(devices.rules(old, where))
+    if wanted.allow != now.allow:
+        _check_anew(manager, directory, wanted, where)  # before there is anything to be put back
     before = {"list": now.data(), "from": wanted.data(), "frozen": manager.frozen()}
     journal.note(_NAME, "devices", directory, before)
     _change(manager, directory, now, wanted, where)
@@ -92,30 +98,21 @@ def _by_entries(directory: str, now: List, wanted: List, where: str) -> bool:
 
 
 def _anew(manager: Manager, directory: str, wanted: List, where: str) -> None:
-    """Empties the list and writes the wanted one, nobody running meanwhile if that allows too much."""
-    _check_alone(directory, wanted, where)
-    if manager.frozen():
+    """Empties the list and writes the wanted one, nobody running meanwhile."""
+    _check_anew(manager, directory, wanted, where)
+    if manager.frozen() or not manager.can_freeze():
         _write(directory, wanted.writes(), where)
-    elif manager.can_freeze():
-        manager.freeze()
-        try:
-            _write(directory, wanted.writes(), where)
-        finally:
-            manager.thaw()
-    elif wanted.exceptions and wanted.allow:
-        raise Error(
-            "rules that allow by default can't be put in force without a moment in which all is allowed: "
-            "there is no freezer cgroup to stop the container during it",
-            code="not-supported",
-            pointer=where,
-            hint="mount the freezer hierarchy, or write rules that deny by default",
-        )
-    else:
+        return
+    manager.freeze()
+    try:
         _write(directory, wanted.writes(), where)
+    finally:
+        manager.thaw()
 
 
-def _check_alone(directory: str, wanted: List, where: str) -> None:
-    """Error while there are cgroups below: the kernel doesn't empty a list then (EINVAL)."""
+def _check_anew(manager: Manager, directory: str, wanted: List, where: str) -> None:
+    """Error where a list can't be emptied: the kernel refuses while there are cgroups below (EINVAL), and we
+    do if that allowed all to somebody."""
     below = files.children(directory)
     if below:
         default = "allow" if wanted.allow else "deny"
@@ -125,6 +122,14 @@ def _check_alone(directory: str, wanted: List, where: str) -> None:
             code="busy",
             pointer=where,
             hint="remove the cgroups below it, or give rules with the default that is in force",
+        )
+    if wanted.exceptions and wanted.allow and not manager.can_freeze():
+        raise Error(
+            "rules that allow by default can't be put in force without a moment in which all is allowed: "
+            "there is no freezer cgroup to stop the container during it",
+            code="not-supported",
+            pointer=where,
+            hint="mount the freezer hierarchy, or write rules that deny by default",
         )
 
 

@@ -823,6 +823,7 @@ def test_device_rules_of_a_container_with_cgroups_of_its_own(
         assert "/devices: the list of /" in said
         assert "while there is the cgroup /" in said
         assert "put back as it was: pids.max (50)" in said
+        assert "NOT" not in said
         assert box.can(OPEN) is allowed
         assert box.can(f"rmdir {nested}")
         box.apply({"devices": other})

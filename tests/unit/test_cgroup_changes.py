@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pyoci.cgroup import changes, files, in_force
+from pyoci.cgroup import changes, device_changes, files, in_force
 from pyoci.cgroup.in_force import UNLIMITED
 from pyoci.cgroup.journal import Journal
 from pyoci.cgroup.manager import Manager
@@ -547,3 +547,16 @@ def test_what_cannot_be_kept_is_not_counted_as_a_change() -> None:
     with kernel, pytest.raises(Error, match="no space"), Journal(WAYS, keep=full) as journal:
         changes.update(group("v1"), {"pids": {"limit": 5}}, "", journal)
     assert kernel.states == []
+
+
+def test_a_program_of_device_rules_that_is_refused_is_nothing_to_put_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(path: str, rules: Any, pointer: str) -> None:
+        raise Error("not permitted", pointer=pointer)
+
+    monkeypatch.setattr(device_changes.device_filter, "attach", refuse)
+    journal = Journal(WAYS)
+    with pytest.raises(Error) as caught, journal:
+        device_changes.replace(group("v2"), [{"allow": True}], [], "", journal)
+    assert (str(caught.value), journal.notes) == ("/devices: not permitted", [])
