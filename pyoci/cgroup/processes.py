@@ -89,7 +89,9 @@ def describe(pids: list[int]) -> str:
     for pid in pids[:5]:
         found = procfs.status(pid)
         if found:
-            parts.append(f"{pid} ({found.name}, {found.state}{_wait(pid)})")
+            # Who is in the container names it, and could write lines of his own.
+            name = "".join(one if one.isprintable() else "?" for one in found.name)
+            parts.append(f"{pid} ({name}, {found.state}{_wait(pid)})")
     if len(pids) > 5:
         parts.append(f"{len(pids) - 5} more")
     return ", ".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from _signal import pidfd_send_signal
 
 from pyoci.cgroup import manager
 from pyoci.errors import Error
@@ -84,7 +85,7 @@ def _kill_and_wait(container: store.Container, cgroup: Manager) -> None:
         return
     try:
         if container.alive():  # the pidfd is surely the container's, not a later process's
-            os.kill(pid, 9)
+            _kill(pidfd)
             # The others too: the first process of a pid namespace ends after all that are in it.
             cgroup.kill(9)
             if not wait_readable(pidfd, KILL_SECONDS):
@@ -99,6 +100,13 @@ def _kill_and_wait(container: store.Container, cgroup: Manager) -> None:
                 )
     finally:
         os.close(pidfd)
+
+
+def _kill(pidfd: int) -> None:
+    try:
+        pidfd_send_signal(pidfd, 9)
+    except ProcessLookupError:
+        return  # it has just ended; others in the container may not have
 
 
 def run_poststop(state: dict[str, Any], settings: Settings) -> None:
