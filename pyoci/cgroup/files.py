@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from errno import EACCES, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS
+from stat import S_IRWXU
 
 from pyoci.errors import Error
 from pyoci.host import procfs
@@ -81,14 +82,16 @@ def children(directory: str) -> list[str]:
     return [f"{directory}/{name}" for name in entered[1]]
 
 
-def tree(directory: str) -> Iterator[tuple[str, int | None]]:
+def tree(directory: str, ours: bool = False) -> Iterator[tuple[str, int | None]]:
     """A cgroup and all below it, each after those below it: its name, and a descriptor of the directory
     that the name begins at (None: as any path), open until the next is asked for.
 
     Containers nest cgroups deeper than Python recurses, than a path may be long and than files may be open.
     So there is one directory open at a time; up again leads "..", as no cgroup is ever moved elsewhere.
+
+    ours  whether to open those up that somebody without rights has closed to himself, as a container may
     """
-    entered = _enter(directory, None)
+    entered = _enter(directory, None, ours)
     if entered is None:
         yield directory, None
         return
@@ -98,7 +101,7 @@ def tree(directory: str) -> Iterator[tuple[str, int | None]]:
         while True:
             if unseen[-1]:
                 name = unseen[-1].pop()
-                entered = _enter(name, here)
+                entered = _enter(name, here, ours)
                 if entered is None:
                     yield name, here
                     continue
@@ -122,11 +125,14 @@ def tree(directory: str) -> Iterator[tuple[str, int | None]]:
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-def _enter(name: str, within: int | None) -> tuple[int, list[str]] | None:
+def _enter(name: str, within: int | None, ours: bool = False) -> tuple[int, list[str]] | None:
     """Opens a cgroup, for the names of those directly below it; None if there are none, or none are shown."""
     try:
+        found = os.stat(name, dir_fd=within)
+        if ours and found.st_mode & S_IRWXU != S_IRWXU and found.st_uid == os.geteuid() != 0:
+            os.chmod(name, 0o755, dir_fd=within)
         # kernfs counts subdirectories exactly, and reading a cgroup's many file names takes long.
-        if os.stat(name, dir_fd=within).st_nlink == 2:
+        if found.st_nlink == 2:
             return None
         descriptor = os.open(name, _DIRECTORY, dir_fd=within)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -148,13 +154,15 @@ def own_processes(directory: str, within: int | None = None) -> list[int]:
         # though its directory may be there for a moment longer.
         if error.errno in (EOPNOTSUPP, ENODEV) or not exists(directory, within):
             return []
+        if error.errno == EACCES and within is not None:
+            return []  # another user's, to whom the container's root has given it
         raise failure(error, f"reading {directory}/cgroup.procs") from None
 
 
 def processes(directory: str) -> list[int]:
     """The processes in a cgroup and in all below it, ascending."""
     found: set[int] = set()
-    for name, within in tree(directory):
+    for name, within in tree(directory, ours=True):
         found.update(own_processes(name, within))
     found.discard(0)
     return sorted(found)

@@ -413,15 +413,18 @@ class Manager:
         Does not wait for them to exit: destroy() does.
         """
         group = self._watched()
-        if group is None or not self.ours or not files.processes(group.path):
+        if group is None or not self.ours:
+            return
+        if number == SIGKILL:
+            at_once = [other for other in self.groups if other.version == 2 and v2.kill(other.path)]
+            if group in at_once:
+                return
+        if not files.processes(group.path):
             return
         from pyoci.cgroup import processes
 
         if number != SIGKILL:
             processes.signal_all(group.path, number)
-            return
-        at_once = [other for other in self.groups if other.version == 2 and v2.kill(other.path)]
-        if group in at_once:
             return
         if not processes.signal_until_stable(group.path, number, STABLE_SECONDS):
             self._kill_stopped(group)
@@ -557,7 +560,7 @@ def _undo(made: list[str]) -> None:
 
 def remove_tree(path: str) -> bool:
     """rmdir for a cgroup and all below it; True when all are gone, False if something is in use."""
-    kept = [name for name, within in files.tree(path) if not _remove_one(name, within)]
+    kept = [name for name, within in files.tree(path, ours=True) if not _remove_one(name, within)]
     return not kept
 
 

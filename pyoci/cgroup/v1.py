@@ -119,7 +119,7 @@ def thaw(path: str) -> None:
 
 def thaw_below(path: str) -> None:
     """Thaws every cgroup below and the one itself, each that was frozen in its own right."""
-    for name, within in files.tree(path):
+    for name, within in files.tree(path, ours=True):
         try:
             files.write(f"{name}/freezer.state", "THAWED", within)
         except FileNotFoundError:

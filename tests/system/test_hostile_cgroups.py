@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 from pyoci.cgroup import layout
 from support import cgroups
 from support.containers import Bundle, Runtime, Sleeper, reap_orphans
+from support.delegated import Delegated
+from support.unprivileged import RootlessBundle, RootlessRuntime, unprivileged
 
 pytestmark = pytest.mark.layout
 
@@ -153,3 +156,27 @@ def test_more_processes_than_files_may_be_open(sleeper: Sleeper, tmp_path: Path)
     runtime.ok("kill", "--all", "box", "TERM")
     cgroups.eventually(lambda: processes() == 2)
     runtime.ok("delete", "--force", "box")
+
+
+def test_cgroups_that_are_closed_to_their_own_user(tmp_path: Path) -> None:
+    """As a container's root closes them who is, outside, the user that deletes it."""
+    own = Delegated()
+    try:
+        with unprivileged(tmp_path) as user:
+            runtime, bundle = RootlessRuntime(user), RootlessBundle(user)
+            runtime.place = own.place
+            runtime.detached("run", "-d", "--bundle", str(bundle.args("sleep", "300").save()), "box")
+            top = freezer_of(runtime.state("box")["pid"])
+            close = (
+                f"mkdir {top}/a {top}/a/b; echo $$ >{top}/a/b/cgroup.procs; chmod 0 {top}/a/b {top}/a; read x"
+            )
+            command = [*own.place, *user.command("sh", "-c", close)]
+            with subprocess.Popen(command, stdin=subprocess.PIPE) as deep:
+                cgroups.eventually(lambda: (top / "a").exists() and not (top / "a").stat().st_mode & 0o700)
+                assert deep.pid in json.loads(runtime.ok("ps", "--format", "json", "box", own={deep.pid}))
+                (top / "a").chmod(0)
+                runtime.ok("delete", "--force", "box", own={deep.pid})
+                assert deep.wait(60) == -9
+            assert not top.exists()
+    finally:
+        own.remove()
