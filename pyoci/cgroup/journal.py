@@ -89,7 +89,7 @@ class Journal:
         restored, lost = [], []
         for what, kind, place, before in reversed(self.notes):
             try:
-                if before is None:
+                if before is None or kind not in self.ways:
                     lost.append(what)
                 else:
                     self.ways[kind](place, before)

@@ -18,6 +18,9 @@ def hint(directory: str, file: str, value: str, number: int) -> str:
         return _usage(f"{directory}/{file.removesuffix('limit_in_bytes')}")
     if number == EINVAL and file in (_QUOTA, _PERIOD):
         return _bandwidth(directory, file, value)
+    if number == EINVAL and file.startswith("devices.") and value == "a":
+        below = files.children(directory)
+        return f"a list can't be begun anew over the cgroup {below[0]}" if below else ""
     if file.startswith("cpuset."):
         return (number == EBUSY and _wider_below(directory, file, value)) or _above(directory, file)
     return ""

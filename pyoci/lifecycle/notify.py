@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 
+from pyoci.lifecycle import store
 from pyoci.lifecycle.channel import POLLIN, wait_events, wait_readable
 
 TYPE_CHECKING = False
@@ -58,8 +59,11 @@ def arrange(config: dict[str, Any], path: str) -> str:
 
 def make_directory(container: Container) -> None:
     """What the mount of arrange() shows, open to every user of the container."""
-    os.mkdir(DIRECTORY, dir_fd=container.descriptor)
-    os.chmod(DIRECTORY, 0o755, dir_fd=container.descriptor)
+    try:
+        os.mkdir(DIRECTORY, dir_fd=container.descriptor)
+        os.chmod(DIRECTORY, 0o755, dir_fd=container.descriptor)
+    except OSError as error:
+        raise store.unwritten(f"{container.path}/{DIRECTORY}", error) from None
 
 
 class Proxy:

@@ -139,7 +139,7 @@ class Container:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise _unwritten(f"{self.path}/{name.removesuffix('.new')}", error) from None
+            raise unwritten(f"{self.path}/{name.removesuffix('.new')}", error) from None
 
     def read(self, name: str) -> bytes:
         return _read(name, self.descriptor)
@@ -344,7 +344,8 @@ def _missing(root: str, container_id: str) -> Error:
     )
 
 
-def _unwritten(path: str, error: OSError) -> Error:
+def unwritten(path: str, error: OSError) -> Error:
+    """The Error for a path of the state directory that can't be written, with what would help."""
     return Error(
         f"can't write {path}: {os.strerror(error.errno or 0).lower()}",
         errno=error.errno or 0,

@@ -847,3 +847,17 @@ def test_a_denial_of_a_cgroup_above_is_in_nobodys_way(runtime: Runtime, bundle: 
         assert box.can(OPEN)
     for directory in {os.path.dirname(path) for path in box.group.paths().values()}:
         os.rmdir(directory)
+
+
+@pytest.mark.skipif("devices" not in HERE.v1, reason="there is no v1 hierarchy of devices here")
+def test_create_names_the_cgroup_that_keeps_its_rules_from_being_set(
+    runtime: Runtime, bundle: Bundle, here: Layout
+) -> None:
+    name = f"/pyoci-test-{os.getpid()}"
+    below = Path(manager.new(here, f"{name}/below", "unused").paths()["devices"])
+    below.mkdir(parents=True)
+    bundle.config["linux"]["cgroupsPath"] = name
+    done = runtime.call("create", "--bundle", str(bundle.save()), "box")
+    assert done.returncode == 1
+    assert "/linux/resources/devices: the kernel refused 'a' for devices.deny in /" in done.stderr
+    assert f"a list can't be begun anew over the cgroup {below}" in done.stderr

@@ -526,12 +526,14 @@ def test_what_is_taken_back_is_told_with_what_could_not_be() -> None:
     journal.note("second", "good", "b", None)
     journal.note("third", "bad", "c", 3)
     journal.note("", "good", "d", [4])
+    journal.note("fourth", "another version's", "d", 4)
     journal.note("fifth", "good", "e", "5")
     journal.note("sixth", "good", "f", 6)
     journal.drop(1)
-    assert [len(notes) for notes in kept] == [1, 2, 3, 4, 5, 6, 5], "each before its change is made"
+    assert [len(notes) for notes in kept] == [1, 2, 3, 4, 5, 6, 7, 6], "each before its change is made"
     assert journal.undo() == (
-        "; put back as it was: fifth, first; could NOT be put back: third (input/output error), second"
+        "; put back as it was: fifth, first; could NOT be put back: "
+        "fourth, third (input/output error), second"
     )
     assert done == [("e", "5"), ("d", [4]), ("a", 1)]
     assert kept[-1] == []
