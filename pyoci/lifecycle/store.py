@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 30.0
 _MAKE_ROOM = "make room there, or give another directory by --root"
 MODE = 0o711  # of directories: whoever is in the container comes through
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
@@ -203,15 +204,28 @@ def is_locked(path: str) -> bool:
 
 
 def remove_files(directory: int) -> None:
-    """Remove everything in a container's directory."""
-    for name in os.listdir(directory):
+    """Remove everything in a container's directory.
+
+    The container may have got at a part of it, if it may mount: no link is followed, and what is further down
+    is moved up first, however deep it was.
+    """
+    left, moved = os.listdir(directory), 0
+    free = max(left, default="")  # whatever begins so and goes on is no name that is there
+    while left:
+        name = left.pop()
         try:
             os.unlink(name, dir_fd=directory)
+            continue
         except IsADirectoryError:
-            # The container may have got at it, if it may mount: no link in it is followed.
-            from shutil import rmtree
-
-            rmtree(name, dir_fd=directory)
+            inner = os.open(name, _DIRECTORY, dir_fd=directory)
+        try:
+            for below in os.listdir(inner):
+                moved += 1
+                left.append(f"{free}.{moved}")
+                os.rename(below, left[-1], src_dir_fd=inner, dst_dir_fd=directory)
+        finally:
+            os.close(inner)
+        os.rmdir(name, dir_fd=directory)
 
 
 def hook_state(state: dict[str, Any], status: str, pid: int) -> dict[str, Any]:
@@ -318,7 +332,7 @@ def identifiers(root: str) -> list[str]:
 
 
 def _open(path: str) -> int:
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    return os.open(path, _DIRECTORY)
 
 
 def _same(path: str, descriptor: int) -> bool:
