@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 from jeepney import HeaderFields, Message, Parser, new_error, new_method_return, new_signal
 
+from pyoci.cgroup import changes, resources
+from pyoci.cgroup.journal import Journal
+from pyoci.cgroup.manager import Manager
 from pyoci.cgroup.systemd import bus
 from pyoci.cgroup.systemd.bus import MANAGER, Bus, Refusal
+from pyoci.cgroup.systemd.driver import SystemdManager
+from pyoci.cgroup.systemd.names import UnitName
 from pyoci.errors import Error
 
 JOB = "/org/freedesktop/systemd1/job/7"
@@ -31,6 +36,7 @@ class Systemd:
         self.socket.listen()
         self.answer: Answer = lambda message: []
         self.calls: list[str] = []
+        self.connections = 0
         self.losses = 0  # how many connections are closed once something is asked
         self.hang_up = False  # whether this one is closed once it was answered
         self.thread = threading.Thread(target=self.serve)
@@ -42,6 +48,7 @@ class Systemd:
                 connection, _ = self.socket.accept()
             except OSError:
                 return  # closed: the test is over
+            self.connections += 1
             with connection:
                 self.converse(connection)
 
@@ -182,3 +189,21 @@ def test_without_a_manager_the_remedy_that_applies_is_named(
     with listening, pytest.raises(Error, match=r"can't reach systemd at .*/systemd/private") as caught:
         Bus(user=True)
     assert caught.value.hint.startswith(hint)
+
+
+def test_an_update_is_one_conversation(systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the unit has, one change of all, and that it is made."""
+
+    def answer(message: Message) -> list[Message]:
+        member = message.header.fields[HeaderFields.member]
+        told = {"GetUnit": ("o", ("/org/freedesktop/systemd1/unit/web_2escope",)), "Get": ("v", (("t", 7),))}
+        return [new_method_return(message, *told.get(member, (None, ())))]
+
+    systemd.answer = answer
+    writes = [resources.one("pids.max", 5, "/p"), resources.one("memory.max", 4096, "/p")]
+    monkeypatch.setattr(Manager, "_update", lambda *_: writes)  # made in the cgroup, which there is none of
+    monkeypatch.setattr(changes, "settle", lambda *_: None)
+    manager = SystemdManager("v2", [], UnitName("a.slice", UNIT), user=True)
+    manager.update({}, journal=Journal({}))
+    assert systemd.connections == 1
+    assert systemd.calls == ["GetUnit", "Get", "Get", "SetUnitProperties", "GetUnit"]

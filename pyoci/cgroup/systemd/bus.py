@@ -20,6 +20,7 @@ from pyoci.host import privileges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 SECONDS = 30.0  # for one answer, and for one job
@@ -125,13 +126,16 @@ class Bus:
         (variant,) = self._send(Properties(MANAGER).get(name), name)
         return variant[1]
 
-    def unit_property(self, unit: str, name: str) -> tuple[str, Any]:
-        """(signature, value) of a scope's or slice's property. Refusal where there is none."""
+    def unit_properties(self, unit: str, names: Iterable[str]) -> list[Property]:
+        """Properties of a scope or slice, each once. Refusal where there is none."""
         (path,) = self.call("GetUnit", "s", unit)
         kind = unit.rpartition(".")[2].capitalize()
         address = DBusAddress(path, MANAGER.bus_name, f"{MANAGER.interface.rpartition('.')[0]}.{kind}")
-        (variant,) = self._send(Properties(address).get(name), name)
-        return variant[0], variant[1]
+        found: list[Property] = []
+        for name in dict.fromkeys(names):
+            (variant,) = self._send(Properties(address).get(name), name)
+            found.append((name, (variant[0], variant[1])))
+        return found
 
     def run_job(self, verb: str, signature: str, *arguments: object) -> None:
         """A method that queues a job for the unit that its first argument names, and the job's end.

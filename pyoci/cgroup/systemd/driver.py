@@ -157,42 +157,47 @@ class SystemdManager(Manager):
         if wanted.get("devices"):
             asked += _devices(wanted["devices"], pointer)
         if asked:
-            before = self._told([name for name, _ in asked])
-            journal.note(f"the properties of {self.unit.name}", "unit", self.unit.name, told_as_data(before))
-            self._tell(asked)
-            for name, (_, value) in asked:
-                journal.debug(f"{self.unit.name}: {name}={value}, before {dict(before)[name][1]}")
+            bus = Bus(self.user)
+            try:
+                self._tell(bus, asked, journal)
+            finally:
+                bus.close()
             changes.settle(writes, self)
         return writes
 
-    def ways_back(self) -> dict[str, Way]:
-        return {**super().ways_back(), "unit": lambda _, before: self._tell(told_of_data(before))}
-
-    def _told(self, names: list[str]) -> list[Property]:
-        """What the unit's properties are now."""
-        bus = Bus(self.user)
+    def _tell(self, bus: Bus, asked: list[Property], journal: Journal) -> None:
+        """Changes the unit's properties, and notes those that it had."""
         try:
-            return [(name, bus.unit_property(self.unit.name, name)) for name in dict.fromkeys(names)]
+            before = bus.unit_properties(self.unit.name, [name for name, _ in asked])
         except Refusal as refusal:
             raise self._refused(refusal, "describe") from None
-        finally:
-            bus.close()
+        journal.note(f"the properties of {self.unit.name}", "unit", self.unit.name, told_as_data(before))
+        self._change(bus, asked)
+        for name, (_, value) in asked:
+            journal.debug(f"{self.unit.name}: {name}={value}, before {dict(before)[name][1]}")
 
-    def _tell(self, asked: list[Property]) -> None:
+    def ways_back(self) -> dict[str, Way]:
+        def back(_: str, before: list[Any]) -> None:
+            bus = Bus(self.user)
+            try:
+                self._change(bus, told_of_data(before))
+            finally:
+                bus.close()
+
+        return {**super().ways_back(), "unit": back}
+
+    def _change(self, bus: Bus, asked: list[Property]) -> None:
         """Changes the unit's properties for as long as it lives ("runtime"), and returns once systemd has
         acted on them. A list is added to, and an empty one empties it."""
         lists: list[Property] = [
             (name, (signature, [])) for name, (signature, value) in asked if signature == "a(ss)" and value
         ]
-        bus = Bus(self.user)
         try:
             bus.call("SetUnitProperties", "sba(sv)", self.unit.name, True, [*lists, *asked])
             # Asked again it answers only after it has written to the cgroup what it was told.
-            bus.unit_property(self.unit.name, asked[0][0])
+            bus.call("GetUnit", "s", self.unit.name)
         except Refusal as refusal:
             raise self._refused(refusal, "change") from None
-        finally:
-            bus.close()
 
     def destroy(self) -> None:
         if not self.ours:
@@ -305,7 +310,8 @@ def _cgroup_of(unit: str, user: bool) -> str:
     except Error:
         return ""
     try:
-        return str(bus.unit_property(unit, "ControlGroup")[1])
+        (_, (_, path)), *_ = bus.unit_properties(unit, ["ControlGroup"])
+        return str(path)
     except Refusal:
         return ""
     finally:
