@@ -261,6 +261,33 @@ def test_updated_device_rules_survive_a_reload(systemd: Runtime, bundle: Bundle)
     systemd.ok("delete", "--force", "one")
 
 
+def test_device_rules_that_systemd_has_no_words_for(systemd: Runtime, bundle: Bundle) -> None:
+    """A program of systemd's stands beside the container's own after a reload: it mustn't deny what that
+    allows, nor does the container's own lose what it denies."""
+    deny, allow = {"allow": False, "access": "rwm"}, {"allow": True, "access": "rwm"}
+    tun = {"type": "c", "major": 10, "minor": 200}
+    cases: list[tuple[list[dict[str, object]], str]] = [
+        ([deny, {"allow": True, "type": "c", "minor": 200, "access": "rw"}], "r-tun w-tun"),
+        ([deny, {**allow, "type": "c", "major": 10}, {**tun, **deny, "access": "w"}], "r-tun"),
+        ([allow, {**tun, **deny, "access": "r"}], "w-tun r-vda w-vda"),
+        ([deny, {**allow, "type": "c", "major": 511}, {**tun, "allow": True, "access": "w"}], "w-tun"),
+    ]
+    bundle.config["linux"]["devices"] = [
+        {**numbers(path), "path": f"/dev/{name}"}
+        for name, path in (("tun", "/dev/net/tun"), ("vda", "/dev/vda"))
+    ]
+    bundle.config["linux"]["resources"] = {"devices": [deny]}
+    begin(systemd, in_scope(bundle))
+    script = "for d in tun vda; do (true < /dev/$d) && echo r-$d; (true > /dev/$d) && echo w-$d; done; true"
+    for rules, opened in cases:
+        systemd.ok("update", "-r", "-", "one", input=json.dumps({"devices": rules}))
+        for moment in ("updated", "reloaded"):
+            found = systemd.ok("exec", "one", "sh", "-c", script).split()
+            assert (moment, rules, found) == (moment, rules, opened.split())
+            reload_all()
+    systemd.ok("delete", "--force", "one")
+
+
 def numbers(path: str) -> dict[str, object]:
     found = os.stat(path)
     kind = "b" if stat.S_ISBLK(found.st_mode) else "c"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -99,3 +100,14 @@ def test_limits_and_devices_survive_a_reload(box: Runtime) -> None:
         systemctl("set-property", "--runtime", "pyoci-box.scope", "TasksMax=20")
     box.ok("update", "--pids-limit", "30", "box")
     assert (group("pids") / "pids.max").read_text() == "30\n"
+
+
+def test_a_device_denied_by_name_stays_so_over_a_reload(box: Runtime) -> None:
+    tun = {"type": "c", "major": 10, "minor": 200}
+    rules = [{"allow": True, "access": "rwm"}, {**tun, "allow": False, "access": "rwm"}]
+    box.ok("update", "-r", "-", "box", input=json.dumps({"devices": rules}))
+    script = "for d in null net/tun vda; do (true < /dev/$d) 2>/dev/null && echo $d; done; true"
+    for _ in range(2):
+        assert box.ok("exec", "box", "sh", "-c", script).split() == ["null", "vda"]
+        systemctl("daemon-reload")
+        systemctl("set-property", "--runtime", "pyoci-box.scope", "TasksMax=20")

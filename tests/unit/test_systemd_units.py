@@ -204,7 +204,9 @@ def test_device_rules_are_the_policy_and_a_list() -> None:
         {"allow": True, "type": "b", "major": 8, "access": "r"},
         {"allow": True, "type": "c", "major": 199, "access": "r"},
     ]
-    found = dict(properties.of_devices(rules, "/d", properties.device_groups(DEVICES)))
+    groups = properties.device_groups(DEVICES)
+    assert dict(properties.of_devices(rules, "/d", groups, beside=True))["DevicePolicy"] == ("s", "auto")
+    found = dict(properties.of_devices(rules, "/d", groups, beside=False))
     assert found["DevicePolicy"] == ("s", "strict")
     signature, allowed = found["DeviceAllow"]
     assert signature == "a(ss)"
@@ -217,7 +219,7 @@ def test_device_rules_are_the_policy_and_a_list() -> None:
 
 
 def test_devices_that_are_all_allowed_leave_the_policy_open() -> None:
-    found = dict(properties.of_devices([{"allow": True, "access": "rwm"}], "/d", {}))
+    found = dict(properties.of_devices([{"allow": True, "access": "rwm"}], "/d", {}, True))
     assert found == {"DevicePolicy": ("s", "auto"), "DeviceAllow": ("a(ss)", [])}
 
 
@@ -226,7 +228,7 @@ def test_ordered_rules_that_no_list_can_say_are_left_to_the_cgroup() -> None:
         {"allow": True, "type": "c", "major": 10, "access": "rwm"},
         {"allow": False, "type": "c", "major": 10, "minor": 5, "access": "rwm"},
     ]
-    assert dict(properties.of_devices(rules, "/d", {}))["DevicePolicy"] == ("s", "auto")
+    assert dict(properties.of_devices(rules, "/d", {}, True))["DevicePolicy"] == ("s", "auto")
 
 
 # ------------------------------------------------------------------ annotations

@@ -138,12 +138,16 @@ class SystemdManager(Manager):
 
             wanted = lacking.reachable(self, wanted, pointer, self._version)
         writes = resources.translate(wanted, pointer, self._version)
-        return [*properties.of_writes(writes), *_devices(wanted.get("devices"), pointer)]
+        return [*properties.of_writes(writes), *self._devices(wanted.get("devices"), pointer)]
 
     def _version(self, controller: str) -> int:
         """As limits.version(), which asks a cgroup2 group beside v1; here there is none before the unit."""
         known = self.mode == "v2" or controller in self.paths()
         return limits.version(self, controller) if known else 0
+
+    def _devices(self, entries: list[dict[str, Any]] | None, pointer: str) -> list[Property]:
+        groups = properties.device_groups(procfs.read("/proc/devices").decode())
+        return properties.of_devices(entries, f"{pointer}/devices", groups, self.mode == "v2")
 
     def _update(
         self, wanted: dict[str, Any], pointer: str, was: dict[str, Any], journal: Journal
@@ -155,7 +159,7 @@ class SystemdManager(Manager):
         _, period = changes.Now(self).bandwidth()
         asked = properties.of_writes(writes, period) if period else properties.of_writes(writes)
         if wanted.get("devices"):
-            asked += _devices(wanted["devices"], pointer)
+            asked += self._devices(wanted["devices"], pointer)
         if asked:
             bus = Bus(self.user)
             try:
@@ -250,11 +254,6 @@ def told_of_data(data: list[Any]) -> list[Property]:
         (name, (signature, [tuple(one) for one in value] if signature == "a(ss)" else value))
         for name, signature, value in data
     ]
-
-
-def _devices(entries: list[dict[str, Any]] | None, pointer: str) -> list[Property]:
-    groups = properties.device_groups(procfs.read("/proc/devices").decode())
-    return properties.of_devices(entries, f"{pointer}/devices", groups)
 
 
 def new(

@@ -109,24 +109,27 @@ _FILES: dict[str, Callable[[str], list[Property]]] = {
 
 
 def of_devices(
-    entries: list[dict[str, object]] | None, pointer: str, groups: Mapping[str, str]
+    entries: list[dict[str, object]] | None, pointer: str, groups: Mapping[str, str], beside: bool
 ) -> list[Property]:
     """DevicePolicy and DeviceAllow of linux.resources.devices.
 
     groups  "char MAJOR" or "block MAJOR" -> its name in /proc/devices, by which systemd knows a major
+    beside  whether the container's own rules are in force beside systemd's, as programs are on v2: both must
+            allow an access, so that systemd is told of no list rather than of one that lacks something
     """
+    everything: list[Property] = [("DevicePolicy", ("s", "auto")), ("DeviceAllow", ("a(ss)", []))]
     try:
         kept = devices.List(devices.rules(entries, pointer))
     except Error:
-        kept = None  # ordered rules that no list can say: the program attached to the cgroup does
-    if kept is None or kept.allow:
-        return [("DevicePolicy", ("s", "auto")), ("DeviceAllow", ("a(ss)", []))]
-    allowed = []
-    for (kind, major, minor), access in kept.exceptions.items():
-        node = _node("char" if kind == "c" else "block", major, minor, groups)
-        if node:
-            allowed.append((node, access))
-    return [("DevicePolicy", ("s", "strict")), ("DeviceAllow", ("a(ss)", allowed))]
+        return everything  # ordered rules that no list can say: the program attached to the cgroup does
+    nodes = {
+        (_node("char" if kind == "c" else "block", major, minor, groups), access)
+        for (kind, major, minor), access in kept.exceptions.items()
+    }
+    named = [(node, access) for node, access in nodes if node]
+    if kept.allow or (beside and len(named) < len(nodes)):
+        return everything
+    return [("DevicePolicy", ("s", "strict")), ("DeviceAllow", ("a(ss)", sorted(named)))]
 
 
 def _node(kind: str, major: int, minor: int, groups: Mapping[str, str]) -> str:
