@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from conformance import cgroups, executions, host, views
+from conformance.accessed import ACCESSED
 from conformance.cases import CASES, asked
 from conformance.console import Console
 from conformance.explained import EXPLAINED
@@ -104,7 +105,7 @@ PROCESSES = Subject(
     },
     EXPLAINED,
 )
-LIMITS = Subject({**LIMITED, **UPDATED}, EXPLAINED_LIMITS)
+LIMITS = Subject({**LIMITED, **UPDATED, **ACCESSED}, EXPLAINED_LIMITS)
 
 
 def differing(case: str, seen: dict[str, dict[str, object]]) -> Iterator[Difference]:

@@ -6,7 +6,18 @@ from conformance import cgroups
 from conformance.explanation import Explanation, be, each, replace
 from conformance.limited import SYSTEMD
 
+_ACCESS = (
+    *each("crun", "1.8.1 denies no device where there is no list", "access *", case="devices: no list",
+          undo=be("m")),
+    *each("crun", "allows every container 5:1, the host's console", "access c:5:1", case="devices: *"),
+    *each("runc", "1.1.5 allows every container /dev/net/tun (10:200), later ones don't",
+          "access c:10:200", case="devices: no list", undo=be("m")),
+    *each("runc", "1.1.5 allows every container /dev/net/tun (10:200), whatever the list denies",
+          "access c:10:200", case="devices: *"),
+)  # fmt: skip
+
 _V1 = (
+    *_ACCESS,
     *each("runc", "1.1.5 allows every container /dev/net/tun (10:200), later ones don't",
           "devices devices.list", undo=replace("c 10:200 rwm | ", "")),
     *each("runc", "ignores memory.kernelTCP", "memory memory.kmem.tcp.limit_in_bytes",
@@ -40,6 +51,9 @@ _OLD_CURVE = "converts shares as runc 1.3 and crun 1.23 do, not by the straight 
 _WEIGHTS = ("unified cpu.weight", "unified cpu.weight.nice")
 
 _V2 = (
+    *each("crun", "allows every node to be made, be it of a device that the list denies", "access c:10:200",
+          case="devices: one denied", undo=be("")),
+    *_ACCESS,
     *(explanation for case in ("swappiness", "no OOM killer", "kernel memory", "kernel TCP memory",
                                "realtime", "leaf weight", "class", "priorities")
       for explanation in each("runc", "ignores what cgroup v2 hasn't", "failure", case=case)),

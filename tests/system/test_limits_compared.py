@@ -1,6 +1,8 @@
-"""The control files of containers' cgroups, all of them, under pyoci and Debian's runc and crun.
+"""The control files of containers' cgroups, all of them, under pyoci and Debian's runc and crun, and which
+devices can be used.
 
-On each layout, and under systemd where it is the init. The resources are in conformance/limited.py.
+On each layout, and under systemd where it is the init. The resources are in conformance/limited.py, the
+lists of devices in conformance/accessed.py.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ ON_V2 = (
     "nothing", "memory and endless swap", "swappiness", "cautious memory", "shares", "burst", "idle", "zeros",
     "weight of a device", "huge pages", "rdma", "unified", "all at once", "update: memory, down",
     "update: period alone", "update: quota that can't be", "update: all, by file",
+    "devices: no list", "devices: one denied", "devices: a major allowed",
+    "devices: allowed, then denied to write",
 )  # fmt: skip
 UNDER_SYSTEMD = ("nothing", "idle", "unified", "all devices", "update: all, by file")
 V2 = layout.detect().mode == "v2"
