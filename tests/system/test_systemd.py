@@ -241,6 +241,37 @@ def test_an_update_that_is_refused_changes_no_property(systemd: Runtime, bundle:
     systemd.ok("delete", "--force", "one")
 
 
+def test_the_properties_of_an_update_that_was_killed_are_put_back(systemd: Runtime, bundle: Bundle) -> None:
+    """Killed at its very end, when only its file with the way back was still to be removed."""
+    bundle.config["linux"]["resources"] = LIMITS
+    begin(systemd, in_scope(bundle))
+    names = ("MemoryMax", "CPUQuotaPerSecUSec", "CPUWeight", "AllowedCPUs", "TasksMax", "DeviceAllow")
+
+    def told() -> list[list[str]]:
+        return [sorted(value.split("\n")) for value in shown(UNIT, *names)]  # a list comes in any order
+
+    before = told()
+    tun = {"allow": True, "type": "c", "major": 10, "minor": 200, "access": "rw"}
+    path = bundle.path / "update.json"
+    path.write_text(json.dumps({**UPDATE, "devices": [{"allow": False}, tun]}))
+    done = subprocess.run(
+        ["strace", "-qq", "-o", "/dev/null", "-e", "trace=unlinkat",
+         "-e", "inject=unlinkat:signal=SIGKILL:when=1",
+         *systemd.command("update", "--resources", str(path), "one")],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode in (-9, 137), done.stderr
+    assert values() == UPDATED
+    assert told() != before
+    said = systemd.call("update", "-r", "-", "one", input="{}").stderr
+    assert f"interrupted; put back as it was: the saved configuration, the properties of {UNIT}, " in said
+    assert "NOT" not in said
+    assert (values(), told()) == (FILES, before)
+    reload_all()
+    assert (values(), told()) == (FILES, before)
+    systemd.ok("delete", "--force", "one")
+
+
 def test_updated_device_rules_survive_a_reload(systemd: Runtime, bundle: Bundle) -> None:
     tun, disk = ({"path": path, **numbers(path)} for path in ("/dev/net/tun", "/dev/vda"))
     bundle.config["linux"]["devices"] = [tun, disk]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jeepney import DBusAddress, new_method_call
 
 from pyoci.cgroup import resources
-from pyoci.cgroup.systemd import annotations, properties, values
+from pyoci.cgroup.systemd import annotations, driver, properties, values
 from pyoci.cgroup.systemd.names import slice_path, unit_name
 from pyoci.errors import Error
 
@@ -300,3 +302,20 @@ def test_any_text_is_a_value_or_refused(text: str) -> None:
     except ValueError:
         return
     assert signature
+
+
+def test_properties_are_the_same_after_they_were_kept() -> None:
+    told: list[Any] = [
+        ("CPUWeight", ("t", 2**64 - 1)),
+        ("AllowedCPUs", ("ay", b"\x03")),
+        ("DeviceAllow", ("a(ss)", [("/dev/null", "rwm"), ("char-pts", "rw")])),
+        ("DevicePolicy", ("s", "strict")),
+    ]
+    kept = json.loads(json.dumps(driver.told_as_data(told)))
+    asked = driver.told_of_data(kept)
+
+    def message(properties: list[Any]) -> bytes:
+        address = DBusAddress("/", "org.example")
+        return new_method_call(address, "Set", "a(sv)", (properties,)).serialise(1)
+
+    assert message(asked) == message(told)
