@@ -89,12 +89,15 @@ def describe(pids: list[int]) -> str:
     for pid in pids[:5]:
         found = procfs.status(pid)
         if found:
-            # Who is in the container names it, and could write lines of his own.
-            name = "".join(one if one.isprintable() else "?" for one in found.name)
-            parts.append(f"{pid} ({name}, {found.state}{_wait(pid)})")
+            parts.append(f"{pid} ({printable(found.name)}, {found.state}{_wait(pid)})")
     if len(pids) > 5:
         parts.append(f"{len(pids) - 5} more")
     return ", ".join(parts)
+
+
+def printable(name: str) -> str:
+    """A name that somebody in a container has given, so that it writes no lines and moves no cursor."""
+    return "".join(one if one.isprintable() else "?" for one in name)
 
 
 def _wait(pid: int) -> str:

@@ -198,7 +198,7 @@ def kill(path: str) -> bool:
         files.write(f"{path}/cgroup.kill", "1")
     except OSError as error:
         if error.errno not in (ENOENT, ENODEV):
-            raise
+            raise files.failure(error, f"killing what is in {path}") from None
         return not files.exists(path)
     return True
 

@@ -137,9 +137,8 @@ def _printable(text: str) -> str:
     """Control characters escaped: parts of a message may come from a container."""
     if text.isprintable():
         return text
-    return "".join(
-        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text
-    )
+    # repr(), as the launcher's Python has no encoding that escapes.
+    return "".join(one if one.isprintable() or one in "\n\t" else repr(one)[1:-1] for one in text)
 
 
 def _write_stderr(text: str) -> None:

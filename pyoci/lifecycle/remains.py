@@ -161,4 +161,5 @@ def _was_interrupted(path: str) -> bool:
 def _describe(cgroup: Manager) -> str:
     inside = cgroup.pids()
     what = f"the processes {processes.describe(inside)}" if inside else "no process"
-    return f"its state is gone, its cgroup {cgroup.groups[0].path} is there with {what}"
+    path = processes.printable(cgroup.groups[0].path)
+    return f"its state is gone, its cgroup {path} is there with {what}"

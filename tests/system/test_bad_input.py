@@ -38,6 +38,12 @@ def test_every_schema_violation_is_told(runtime: Runtime, bundle: Bundle) -> Non
     refused(runtime, bundle, "/process/cwd", "/mounts/4", "/linux/namespaces/6/type", "galaxy")
 
 
+def test_control_characters_are_escaped(runtime: Runtime) -> None:
+    done = runtime.call("run", "--bundle", "/a\x1bb", "x")
+    assert done.returncode == 1
+    assert done.stderr.startswith("pyoci run: the bundle directory /a\\x1bb doesn't exist")
+
+
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [

@@ -165,6 +165,28 @@ def test_a_user_s_gc_looks_at_his_own_cgroups(claimed: tuple[Path, bytes], tmp_p
         own.remove()
 
 
+@pytest.mark.skipif(layout.detect().unified is None, reason="there is no cgroup2 here")
+def test_what_a_container_s_root_writes_into_marks_is_not_said_as_it_is(tmp_path: Path) -> None:
+    """Where the cgroup is delegated to him: at most he removes himself."""
+    own = Delegated()
+    try:
+        with unprivileged(tmp_path) as user:
+            runtime, top = RootlessRuntime(user), own.groups[""]
+            runtime.root.mkdir(mode=0o711)
+            user.give(runtime.root)
+            for name, container_id in (("a\x1b[2J\udcff.scope", "forged"), ("b", "two\nlines"), ("c", "..")):
+                assert user.call("mkdir", f"{top}/{name}").returncode == 0
+                mark = marks.text(f"{runtime.root}/x")[:-1] + container_id.encode()
+                os.setxattr(f"{top}/{name}", "user.pyoci", mark)
+            said = f"forged: its state is gone, its cgroup {top}/a?[2J?.scope is there with no process\n"
+            assert runtime.ok("gc") == said
+            assert {path.name for path in top.iterdir() if path.is_dir()} == {"start", "b", "c"}
+            for name in ("b", "c"):
+                (top / name).rmdir()
+    finally:
+        own.remove()
+
+
 @pytest.mark.skipif("freezer" not in layout.detect().v1, reason="cgroup2 kills what is frozen")
 def test_gc_goes_on_when_one_cannot_be_removed(runtime: Runtime, bundle: Bundle, name: str) -> None:
     for container_id in ("a", "b"):

@@ -295,7 +295,8 @@ def adopt(found: Manager) -> Manager:
     for group in found.groups:
         path = group.path.removeprefix(group.mount)
         unit = path.rpartition("/")[2]
-        if unit.endswith((".scope", ".slice")) and _cgroup_of(unit, user) == path:
+        named = unit.endswith((".scope", ".slice")) and unit.isascii()  # which all names of units are
+        if named and _cgroup_of(unit, user) == path:
             manager = SystemdManager(found.mode, found.groups, UnitName("", unit), user)
             manager.ours = True
             return manager
