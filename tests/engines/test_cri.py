@@ -10,11 +10,11 @@ import grpc
 import pytest
 
 from support import containerd as programs
-from support.cgroups import eventually, membership
+from support.cgroups import eventually, membership, remove_named
 from support.containerd import Containerd
 from support.containers import status
 from support.cri import Kubelet, add_network
-from support.cri_stream import STDERR, STDOUT
+from support.cri_stream import STDERR, STDOUT, Stream
 
 pytestmark = pytest.mark.skipif(bool(programs.missing()), reason=f"there is no {programs.missing()}")
 
@@ -133,14 +133,19 @@ def test_exec_with_streams(kubelet: Kubelet, container: str) -> None:
         assert (stream.seen[STDOUT], stream.seen[STDERR]) == (b"got one\ngot end\n", b"err\n")
 
 
+def use_terminal(stream: Stream, status: int) -> None:
+    """A shell there hears of a new size, and ends as it is told."""
+    stream.resize(33, 99)
+    stream.send("until [ \"$(stty size)\" = '33 99' ]; do sleep 0.05; done; echo si''zed; tty\n")
+    stream.expect("sized\r\n/dev/pts/0\r\n")
+    stream.send(f"exit {status}\n")
+
+
 def test_exec_with_a_terminal(kubelet: Kubelet, container: str) -> None:
     """`kubectl exec -it`: a shell that is typed to, and whose window changes."""
     with kubelet.stream(container, "/bin/sh", terminal=True) as stream:
         stream.expect("# ")
-        stream.resize(33, 99)
-        stream.send("until [ \"$(stty size)\" = '33 99' ]; do sleep 0.05; done; echo si''zed; tty\n")
-        stream.expect("sized\r\n/dev/pts/0\r\n")
-        stream.send("exit 7\n")
+        use_terminal(stream, 7)
         assert stream.finish()[0] == 7
 
 
@@ -167,10 +172,7 @@ def test_attach(kubelet: Kubelet, pod: str) -> None:
 def test_attach_to_a_terminal(kubelet: Kubelet, pod: str) -> None:
     container = kubelet.run(pod, "shell", "/bin/sh", stdin=True, tty=True)
     with kubelet.stream(container, terminal=True) as stream:
-        stream.resize(33, 99)
-        stream.send("until [ \"$(stty size)\" = '33 99' ]; do sleep 0.05; done; echo si''zed; tty\n")
-        stream.expect("sized\r\n/dev/pts/0\r\n")
-        stream.send("exit 5\n")
+        use_terminal(stream, 5)
         stream.finish()
     eventually(lambda: kubelet.state(container) == "CONTAINER_EXITED")
     assert kubelet.status(container).exit_code == 5
@@ -288,7 +290,7 @@ def test_a_privileged_container(containerd: Containerd, kubelet: Kubelet) -> Non
     assert int(status(kubelet.pid(container))["CapEff"][0], 16) == ours
     assert kubelet.execute(container, "mount", "-t", "tmpfs", "t", "/tmp") == (0, "", "")
     kubelet.remove_pod(pod)
-    programs.remove_named(f"{kubelet.parent}/privileged")
+    remove_named(f"{kubelet.parent}/privileged")
 
 
 def test_volumes_and_surroundings(kubelet: Kubelet, pod: str, tmp_path: Path) -> None:
@@ -322,7 +324,7 @@ def test_a_pod_on_the_hosts_network(kubelet: Kubelet) -> None:
     assert kubelet.execute(container, "hostname")[0] == 0
     kubelet.remove_pod(pod)  # with a container that still runs
     assert container not in [each.id for each in kubelet.call("ListContainers").containers]
-    programs.remove_named(f"{kubelet.parent}/host")
+    remove_named(f"{kubelet.parent}/host")
 
 
 def test_a_pod_that_ends(kubelet: Kubelet) -> None:
@@ -335,4 +337,4 @@ def test_a_pod_that_ends(kubelet: Kubelet) -> None:
     assert not any(Path(f"/proc/{pid}/exe").exists() for pid in pids)
     kubelet.remove_pod(pod)
     assert pod not in [each.id for each in kubelet.call("ListPodSandbox").items]
-    programs.remove_named(f"{kubelet.parent}/brief")
+    remove_named(f"{kubelet.parent}/brief")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support import docker as programs
-from support.cgroups import membership
+from support.cgroups import membership, remove_named
 from support.containers import status
 from support.docker import Docker
 
@@ -274,4 +274,4 @@ def test_a_cgroup_parent_of_the_callers(docker: Docker) -> None:
     with docker.service("--cgroup-parent", f"/{docker.parent}/deeper") as container:
         paths = set(membership(pid_of(docker, container)).values())
         assert all(path.endswith(f"/{docker.parent}/deeper/{container}") for path in paths), paths
-    programs.remove_named(f"{docker.parent}/deeper")
+    remove_named(f"{docker.parent}/deeper")

@@ -13,7 +13,8 @@ import pytest
 
 from support import docker as programs
 from support.cgroups import eventually, membership
-from support.docker import Docker, adopted
+from support.daemon import adopted
+from support.docker import Docker
 
 pytestmark = pytest.mark.skipif(bool(programs.missing()), reason=f"there is no {programs.missing()}")
 

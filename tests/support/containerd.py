@@ -1,7 +1,4 @@
-"""containerd with all of its state in one directory, and ctr.
-
-It runs in a mount namespace of its own: its shims' sockets are in /run/containerd whatever it is told.
-"""
+"""containerd with all of its state in one directory, and ctr."""
 
 from __future__ import annotations
 
@@ -10,18 +7,15 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from support.cgroups import eventually, remove_named
 from support.containers import SECONDS
-from support.docker import MISSING, adopted
-from support.mounts import KeptMounts
+from support.daemon import Daemon
+from support.docker import MISSING
 
 PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
 IMAGE = "localhost/box:latest"
@@ -64,52 +58,25 @@ def missing() -> str:
     return ", ".join(name for name in PROGRAMS if not shutil.which(name))
 
 
-class Containerd:
+class Containerd(Daemon):
     """A daemon whose CRI plugin knows the given runtime by the name `tested`, as a RuntimeClass's handler.
     Other lines than REGISTRATION's may make it known otherwise."""
 
     def __init__(self, runtime: str, registration: str | None = None) -> None:
-        # Not below pytest's directory: a Unix socket's path has at most 107 characters.
-        self.directory = Path(tempfile.mkdtemp(prefix="cd-"))
-        self.runtime = runtime
-        self.mounts = KeptMounts("/run/containerd")
-        self.parent = self.directory.name  # of the containers' cgroups
+        super().__init__(runtime, "cd-")
         configuration = CONFIGURATION.format(directory=self.directory, image=IMAGE)
         if registration is None:
             registration = REGISTRATION.format(runtime=runtime, missing=MISSING)
         (self.directory / "config.toml").write_text(configuration + registration)
-        for name in ("cni", "bin"):
-            (self.directory / name).mkdir()
-        (self.directory / "bin/runc").symlink_to(
-            runtime
-        )  # for ctr run --uidmap, which forgets its --runc-binary
-        self.directory.chmod(0o711)  # a container's root that isn't the host's has to come here
+        (self.directory / "cni").mkdir()
+        # ctr run --uidmap forgets its --runc-binary.
+        self.environment = {**os.environ, "PATH": self.path}
         self.address = f"{self.directory}/sock"
         self.layer = Path()  # the image's only one
-        self.daemon: subprocess.Popen[bytes] | None = None
-
-    def tests(self, name: str) -> bool:
-        """Whether that is the runtime: each has words of its own for what went wrong."""
-        return os.path.basename(self.runtime) == name
 
     def start(self) -> None:
         """Start the daemon and wait until it answers."""
-        with (self.directory / "log").open("ab") as log:
-            self.daemon = subprocess.Popen(
-                self.mounts.command("containerd", "--config", f"{self.directory}/config.toml"),
-                env={**os.environ, "PATH": f"{self.directory}/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=self.mounts.descriptors,
-            )
-        daemon = self.daemon
-
-        def answers() -> bool:
-            assert daemon.poll() is None, (self.directory / "log").read_text()[-2000:]
-            return self.call("version").returncode == 0
-
-        eventually(answers)
+        self.launch("containerd", "--config", f"{self.directory}/config.toml")
 
     def import_image(self, layer: Path) -> None:
         """A root filesystem as the image that is named IMAGE, in both namespaces that are used."""
@@ -133,44 +100,13 @@ class Containerd:
         self.daemon.kill()
         self.daemon.wait(SECONDS)
 
-    def close(self) -> None:
-        """End what is left, then the daemon, and remove all there was of it."""
-        lives = self.daemon is not None and self.daemon.poll() is None
-        try:
-            for name in self.ok("tasks", "list", "--quiet").split() if lives else ():
-                self.ok("tasks", "delete", "--force", name)
-        finally:
-            if self.daemon and lives:
-                self.daemon.terminate()
-                self.daemon.wait(SECONDS)
-            for pid in adopted(str(self.directory)):  # only if something went wrong
-                os.kill(pid, signal.SIGKILL)
-            self.mounts.close()
-            remove_named(self.parent)
-            shutil.rmtree(self.directory)
+    def clear(self) -> None:
+        for name in self.ok("tasks", "list", "--quiet").split():
+            self.ok("tasks", "delete", "--force", name)
 
     def command(self, *args: str) -> list[str]:
         """ctr, where the daemon's mounts are: it speaks to the shims, too."""
         return self.mounts.command("ctr", "--address", self.address, *args)
-
-    def call(self, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Have ctr do something; the output is captured, a failure isn't raised."""
-        if "input" not in options:
-            options.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.run(
-            self.command(*args),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            pass_fds=self.mounts.descriptors,
-            **options,
-        )
-
-    def ok(self, *args: str, **options: Any) -> str:
-        """The output of what must succeed."""
-        done = self.call(*args, **options)
-        assert done.returncode == 0, f"ctr {args}: status {done.returncode}: {done.stderr}"
-        return done.stdout
 
     def run_command(self, name: str, *options: str, command: tuple[str, ...]) -> list[str]:
         """ctr's arguments that make a container with the runtime and run it."""
