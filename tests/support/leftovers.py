@@ -14,8 +14,8 @@ PR_SET_CHILD_SUBREAPER = 36
 SECONDS_TO_SETTLE = 3.0
 # Where runtimes and engines keep things beside what they are told to; and the host's network interfaces.
 PLACES = ("/run", "/tmp", "/var/lib", "/sys/class/net")
-# What others keep in /tmp meanwhile: runs of these tests, by names as tempfile and short_directory make them,
-# the VM, the shells of whoever works here.
+# What others keep in /tmp meanwhile, beside files: runs of these tests, by names as tempfile and
+# short_directory make them, the VM, the shells of whoever works here.
 OTHERS = re.compile(r"([a-z-]+-|tmp)[0-9a-z_]{8}|vm\.|bash_")
 
 
@@ -68,7 +68,12 @@ def _descriptors() -> set[str]:
 
 
 def _entries() -> set[str]:
-    return {f"{place}/{name}" for place in PLACES for name in os.listdir(place) if not OTHERS.match(name)}
+    return {
+        entry.path
+        for place in PLACES
+        for entry in os.scandir(place)
+        if place != "/tmp" or not (OTHERS.match(entry.name) or entry.is_file(follow_symlinks=False))
+    }
 
 
 class Before:
