@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from support.containers import CONFIG, REPOSITORY, Bundle, Runtime
+from support.containers import CONFIG, Bundle, Runtime
 
 pytestmark = pytest.mark.skipif(not shutil.which("debootstrap"), reason="debootstrap isn't installed")
 
-# Kept between runs: it takes a minute to make, and nothing writes to it.
-DEBIAN = REPOSITORY / "build/debian-rootfs"
+# Kept between runs, of other clones as well: it takes a minute to make, and nothing writes to it.
+DEBIAN = Path.home() / ".cache/pyoci-debian"
 
 
 @pytest.fixture(scope="session")
 def debian() -> Path:
     if not (DEBIAN / "complete").exists():
         shutil.rmtree(DEBIAN, ignore_errors=True)
-        DEBIAN.parent.mkdir(exist_ok=True)
+        DEBIAN.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(
             ["debootstrap", "--variant=minbase", "bookworm", DEBIAN],
             check=True, stdout=subprocess.DEVNULL, timeout=290,
