@@ -14,6 +14,10 @@ PR_SET_CHILD_SUBREAPER = 36
 SECONDS_TO_SETTLE = 3.0
 # Where runtimes and engines keep things beside what they are told to; and the host's network interfaces.
 PLACES = ("/run", "/tmp", "/var/lib", "/sys/class/net")
+# What stays once it is there, with nothing in it: states of runtimes that are given no directory.
+STATES = ("/run/pyoci", "/run/runc", "/run/crun")
+# What engines and mount(8) keep there whatever they are told.
+KEPT = {"/run/containerd", "/run/docker", "/run/libpod", "/run/containers", "/run/mount", "/run/cni", *STATES}
 # What others keep in /tmp meanwhile, beside files: runs of these tests, by names as tempfile and
 # short_directory make them, the VM, the shells of whoever works here.
 OTHERS = re.compile(r"([a-z-]+-|tmp)[0-9a-z_]{8}|vm\.|bash_")
@@ -68,12 +72,13 @@ def _descriptors() -> set[str]:
 
 
 def _entries() -> set[str]:
-    return {
-        entry.path
-        for place in PLACES
-        for entry in os.scandir(place)
-        if place != "/tmp" or not (OTHERS.match(entry.name) or entry.is_file(follow_symlinks=False))
-    }
+    found = set()
+    for place in (*PLACES, *filter(os.path.isdir, STATES)):
+        for entry in os.scandir(place):
+            others = place == "/tmp" and (OTHERS.match(entry.name) or entry.is_file(follow_symlinks=False))
+            if not others and entry.path not in KEPT and entry.name != ".cache":
+                found.add(entry.path)
+    return found
 
 
 class Before:
