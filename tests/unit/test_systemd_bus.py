@@ -113,8 +113,14 @@ def test_a_job_is_done_when_systemd_says_so_of_it(systemd: Systemd, connected: B
 def test_a_time_out_names_unit_and_job(
     systemd: Systemd, connected: Bus, monkeypatch: pytest.MonkeyPatch, accepted: bool, awaited: str
 ) -> None:
-    monkeypatch.setattr(bus, "SECONDS", 0.1)
-    systemd.answer = lambda message: [new_method_return(message, "o", (JOB,))] if accepted else []
+    def answer(message: Message) -> list[Message]:
+        monkeypatch.setattr(bus, "SECONDS", 0.1)  # from here on: the first answer may take its time
+        return [new_method_return(message, "o", (JOB,))]
+
+    if accepted:
+        systemd.answer = answer
+    else:
+        monkeypatch.setattr(bus, "SECONDS", 0.1)
     with pytest.raises(Error, match="did not answer within") as caught:
         connected.run_job(*START)
     assert caught.value.message.endswith(f"still waiting for {awaited}")
@@ -207,3 +213,16 @@ def test_an_update_is_one_conversation(systemd: Systemd, monkeypatch: pytest.Mon
     manager.update({}, journal=Journal({}))
     assert systemd.connections == 1
     assert systemd.calls == ["GetUnit", "Get", "Get", "SetUnitProperties", "GetUnit"]
+
+
+def test_a_socket_that_is_about_to_be_there_is_waited_for(
+    systemd: Systemd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While systemd executes itself anew there is none for a moment."""
+    monkeypatch.setattr(bus, "_BOOTED", str(tmp_path))
+    socket_file, away = tmp_path / "systemd/private", tmp_path / "away"
+    socket_file.rename(away)
+    monkeypatch.setattr(bus, "_socket_path", lambda user: str(socket_file))
+    monkeypatch.setattr(bus, "sleep", lambda _: away.rename(socket_file))
+    Bus(user=False).close()
+    assert systemd.connections == 1

@@ -60,13 +60,14 @@ class Bus:
         self.user = user
         self.repeated = False
         path = _socket_path(user)
+        # systemd is just about to listen again where a socket is that refuses, or none where it is the init.
+        there = not user and os.path.exists(_BOOTED)
         try:
-            # Refused where a socket is: systemd is just about to listen again.
-            self._connect_at_last(path, ConnectionRefusedError)
+            self._connect_at_last(path, (ConnectionRefusedError, FileNotFoundError)[: 1 + there])
         except OSError as error:
             raise _unreachable(path, user, error) from None
 
-    def _connect_at_last(self, path: str, passing: type[OSError]) -> None:
+    def _connect_at_last(self, path: str, passing: tuple[type[OSError], ...]) -> None:
         """Connect as soon as systemd is back, where its absence shows by an error that is `passing`."""
         deadline = monotonic() + BACK_SECONDS
         while True:
@@ -97,7 +98,7 @@ class Bus:
         self.repeated = True
         self._socket.close()
         try:
-            self._connect_at_last(_socket_path(self.user), OSError)
+            self._connect_at_last(_socket_path(self.user), (OSError,))
         except OSError:
             raise _closed(awaited) from None
 
