@@ -441,6 +441,26 @@ def test_without_a_prefix_the_name_begins_with_a_dash(systemd: Runtime, bundle: 
     assert "-one.scope" not in scopes()
 
 
+def test_a_failed_unit_of_the_same_name_is_in_nobody_s_way(systemd: Runtime, bundle: Bundle) -> None:
+    """As one is that systemd had to end; it stays listed."""
+    command = ["systemd-run", "--scope", f"--unit={UNIT}", "--property=RuntimeMaxSec=1", "sleep", "1000"]
+    subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
+    eventually(lambda: shown(UNIT, "ActiveState") == ["failed"])
+    begin(systemd, in_scope(bundle))
+    assert shown(UNIT, "ActiveState") == ["active"]
+    systemd.ok("delete", "--force", "one")
+
+
+def test_a_slice_named_like_a_controller(systemd: Runtime, bundle: Bundle) -> None:
+    """Its cgroup has another name than the slice."""
+    bundle.config["linux"].update(cgroupsPath="pids.slice:unit:one", resources={"pids": {"limit": 20}})
+    begin(systemd, bundle)
+    assert membership(systemd.state("one")["pid"])[""] == f"/_pids.slice/{UNIT}"
+    assert Path(f"/sys/fs/cgroup/_pids.slice/{UNIT}/pids.max").read_text() == "20\n"
+    systemd.ok("delete", "--force", "one")
+    systemctl("stop", "pids.slice")
+
+
 def test_a_systemd_that_executes_itself_anew_meanwhile(systemd: Runtime, bundle: Bundle) -> None:
     """Every connection to it breaks then: whatever was asked is asked again."""
     saved = str(in_scope(bundle).args("sleep", "300").save())

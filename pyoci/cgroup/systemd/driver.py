@@ -102,7 +102,7 @@ class SystemdManager(Manager):
         else:
             asked += [("Slice", ("s", self.unit.slice)), ("PIDs", ("au", [pid])), ("Delegate", ("b", True))]
         try:
-            bus.run_job("StartTransientUnit", _START, self.unit.name, "fail", asked, [])
+            self._ask_for_unit(bus, asked)
         except Refusal as refusal:
             if refusal.name == "UnitExists" and self.unit.name.endswith(".slice"):
                 return
@@ -110,6 +110,24 @@ class SystemdManager(Manager):
                 return  # it was made when it was asked for the first time
             self.ours = False
             raise self._refused(refusal, "start") from None
+        if self.unit.name.endswith(".scope") and not self._has(pid):
+            raise Error(
+                f"{self.unit.name} was started, but process {pid} isn't in {self.unit.cgroup()}",
+                code="kernel",
+                pointer=files.PATH,
+                hint="its process may have ended, or systemd changes the name for its cgroup: take another",
+            )
+
+    def _ask_for_unit(self, bus: Bus, asked: list[Property]) -> None:
+        """Has the unit started. One that has failed, under the same name, is forgotten for it."""
+        arguments: tuple[object, ...] = (self.unit.name, "fail", asked, [])
+        try:
+            bus.run_job("StartTransientUnit", _START, *arguments)
+        except Refusal as refusal:
+            if refusal.name != "UnitExists" or bus.repeated or self.unit.name.endswith(".slice"):
+                raise
+            self._forget_failure(bus)
+            bus.run_job("StartTransientUnit", _START, *arguments)
 
     def _has(self, pid: int) -> bool:
         """Whether a process is in the unit, or comes into it within a moment."""
@@ -208,14 +226,18 @@ class SystemdManager(Manager):
             return
         bus = Bus(self.user)
         try:
+            self._stop(bus)
+            self._forget_failure(bus)
+        finally:
+            bus.close()
+        super().destroy()
+
+    def _stop(self, bus: Bus) -> None:
+        try:
             bus.run_job("StopUnit", "ss", self.unit.name, "replace")
         except Refusal as refusal:
             if refusal.name != "NoSuchUnit":
                 raise self._refused(refusal, "stop") from None
-        finally:
-            self._forget_failure(bus)
-            bus.close()
-        super().destroy()
 
     def _forget_failure(self, bus: Bus) -> None:
         """A unit that was killed stays listed as failed until it is told to be forgotten."""

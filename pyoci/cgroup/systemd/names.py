@@ -7,6 +7,7 @@ from pyoci.errors import Error
 
 PREFIX = "pyoci"
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@")
+_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "io", "blkio", "memory", "devices", "pids")
 _LONGEST = 255  # UNIT_NAME_MAX - 1
 
 
@@ -21,9 +22,9 @@ class UnitName:
 
     def cgroup(self) -> str:
         """The unit's cgroup, as a path below that of the manager."""
-        return slice_path(self.name if self.name.endswith(".slice") else self.slice) + (
-            "" if self.name.endswith(".slice") else f"/{self.name}"
-        )
+        if self.name.endswith(".slice"):
+            return slice_path(self.name)
+        return f"{slice_path(self.slice)}/{_escaped(self.name)}"
 
 
 def unit_name(cgroups_path: str | None, container_id: str, *, default_slice: str) -> UnitName:
@@ -57,7 +58,15 @@ def slice_path(name: str) -> str:
     words = name.removesuffix(".slice").split("-")
     if not all(words):
         raise _invalid(f"{name!r} is no slice: there is an empty name beside a dash", "leave the dash out")
-    return "".join(f"/{'-'.join(words[: count + 1])}.slice" for count in range(len(words)))
+    slices = ("-".join(words[: count + 1]) + ".slice" for count in range(len(words)))
+    return "".join(f"/{_escaped(one)}" for one in slices)
+
+
+def _escaped(name: str) -> str:
+    """A unit's name as that of a directory: with `_` before what could be a cgroup file's (systemd's
+    cg_escape())."""
+    stem = name.rpartition(".")[0]
+    return f"_{name}" if name[0] in "_." or name.startswith("cgroup.") or stem in _CONTROLLERS else name
 
 
 def _valid(name: str, suffix: str) -> str:
