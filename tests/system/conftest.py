@@ -16,6 +16,7 @@ from pyoci.cgroup.manager import Manager
 from support import cgroups
 from support.containers import PYOCI, Bundle, Runtime, Sleeper
 from support.leftovers import Before, adopt_orphans
+from support.updated import Box, running
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -79,6 +80,13 @@ def group(here: Layout, name: str) -> Iterator[Manager]:
     yield made
     made.kill(signal.SIGKILL)
     made.destroy()
+
+
+@pytest.fixture
+def box(runtime: Runtime, bundle: Bundle, here: Layout) -> Iterator[Box]:
+    """A container `box` that sleeps, in each mode."""
+    with running(runtime, bundle, here) as made:
+        yield made
 
 
 @pytest.fixture

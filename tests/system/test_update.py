@@ -1,109 +1,28 @@
-"""`pyoci update`: limits changed in a living container, beside runc and crun, and taken back if one fails."""
+"""`pyoci update`: limits changed in a living container, beside runc and crun."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pyoci.cgroup import layout, manager
+from pyoci.cgroup import layout
 from pyoci.cgroup.layout import Layout
-from pyoci.cgroup.manager import Manager
 from support.cgroups import eventually, in_mode, layouts, value
 from support.containers import Bundle, Runtime
 from support.limited import disk
+from support.updated import DENY, FILES, NO_DISK, ON_V2, Box, running
 
 pytestmark = pytest.mark.layout
 
 MIB = 1 << 20
-NO_DISK = {"major": 511, "minor": 1}
 HERE = layout.detect()
-ON_V2 = HERE.mode == "v2"
-
-
-class Box:
-    """A container that sleeps, and its cgroups."""
-
-    def __init__(self, runtime: Runtime, bundle: Bundle, group: Manager) -> None:
-        self.runtime = runtime
-        self.bundle = bundle
-        self.group = group
-
-    def update(self, *flags: str, **options: Any) -> None:
-        self.runtime.ok("update", *flags, "box", **options)
-
-    def resources(self, wanted: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-        return self.runtime.call("update", "-r", "-", "box", input=json.dumps(wanted))
-
-    def apply(self, wanted: dict[str, Any]) -> None:
-        done = self.resources(wanted)
-        assert (done.returncode, done.stderr) == (0, "")
-
-    def refused(self, wanted: dict[str, Any]) -> str:
-        done = self.resources(wanted)
-        assert done.returncode == 1
-        return done.stderr
-
-    def value(self, v1: str, v2: str) -> str:
-        """What is in the file that the container's cgroup has of these two."""
-        file = v2 if ON_V2 else v1
-        return value(self.group, "" if ON_V2 else file.partition(".")[0], file)
-
-    def limits(self) -> dict[str, str]:
-        return {name: self.value(*files) for name, files in FILES.items() if files[ON_V2]}
-
-    def saved(self) -> dict[str, Any]:
-        config = json.loads((self.runtime.root / "box/config.json").read_text())
-        resources: dict[str, Any] = config["linux"].get("resources", {})
-        return resources
-
-    def can(self, script: str) -> bool:
-        return self.runtime.call("exec", "box", "sh", "-c", script).returncode == 0
-
-
-FILES = {
-    "limit": ("memory.limit_in_bytes", "memory.max"),
-    "swap": ("memory.memsw.limit_in_bytes", "memory.swap.max"),
-    "reservation": ("memory.soft_limit_in_bytes", "memory.low"),
-    "shares": ("cpu.shares", "cpu.weight"),
-    "quota": ("cpu.cfs_quota_us", "cpu.max"),
-    "period": ("cpu.cfs_period_us", ""),
-    "burst": ("cpu.cfs_burst_us", "cpu.max.burst"),
-    "idle": ("cpu.idle", "cpu.idle"),
-    "cpus": ("cpuset.cpus", "cpuset.cpus.effective"),
-    "mems": ("cpuset.mems", "cpuset.mems.effective"),
-    "pids": ("pids.max", "pids.max"),
-}
-
-
-@contextlib.contextmanager
-def running(
-    runtime: Runtime, bundle: Bundle, here: Layout, verb: str = "run", below: str = ""
-) -> Iterator[Box]:
-    name = f"/pyoci-test-{os.getpid()}{below}"
-    bundle.config["linux"]["cgroupsPath"] = name
-    saved = str(bundle.args("sleep", "1000").save())
-    runtime.detached(verb, *(["--detach"] if verb == "run" else []), "--bundle", saved, "box")
-    try:
-        yield Box(runtime, bundle, manager.new(here, name, "unused"))
-    finally:
-        runtime.call("delete", "--force", "box")
-
-
-@pytest.fixture
-def box(runtime: Runtime, bundle: Bundle, here: Layout) -> Iterator[Box]:
-    with running(runtime, bundle, here) as made:
-        yield made
 
 
 # ------------------------------------------------------------------ what the flags do
@@ -371,28 +290,6 @@ def test_idle_beside_a_weight_is_refused_by_create_and_by_update(
         assert (done.returncode, f"/linux/resources{words}" in done.stderr) == (1, True)
 
 
-def test_what_was_changed_is_put_back_when_something_is_refused(box: Box) -> None:
-    box.apply({"cpu": {"shares": 1024, "quota": 50000}, "memory": {"limit": 64 * MIB, "swap": 96 * MIB}})
-    limits, saved = box.limits(), box.saved()
-    said = box.refused(
-        {
-            "cpu": {"shares": 512, "quota": 20000, "period": 50000, "cpus": "0"},
-            "memory": {"limit": 128 * MIB, "swap": 128 * MIB, "reservation": MIB},
-            "pids": {"limit": 5},
-            "blockIO": {"throttleReadBpsDevice": [{**NO_DISK, "rate": 5}]},
-        }
-    )
-    file = "io.max" if ON_V2 else "blkio.throttle.read_bps_device"
-    assert f"/blockIO/throttleReadBpsDevice/0: the kernel refused '511:1 {'rbps=' if ON_V2 else ''}5'" in said
-    assert f"for {file} in /" in said
-    assert "put back as it was" in said
-    for name in ("shares", "quota", "cpus", "limit", "swap", "reservation", "pids"):
-        assert FILES[name][ON_V2].removesuffix(".effective") in said
-    assert "NOT" not in said
-    assert box.limits() == limits
-    assert box.saved() == saved
-
-
 def test_rates_of_a_disk(box: Box) -> None:
     """Each is changed alone, and put back to what it was, or to none."""
     device, (read, write) = disk(), ("throttleReadBpsDevice", "throttleWriteIOPSDevice")
@@ -493,97 +390,6 @@ def test_cgroups_that_are_against_a_limit_are_named(runtime: Runtime, bundle: Bu
             box.apply({"cpu": {"cpus": "0"}})
     for directory in {os.path.dirname(path) for path in box.group.paths().values()}:
         os.rmdir(directory)
-
-
-# ------------------------------------------------------------------ killed half-way
-
-# Of the calls by which pyoci changes something, every how many are tried: v2 is had by emulation, slowly.
-KILLED_AT = [("write", 6 if ON_V2 else 1), ("renameat", 7 if ON_V2 else 4), ("unlinkat", 1)]
-
-
-def test_an_update_that_was_killed_is_put_back_by_the_next_command(
-    runtime: Runtime, bundle: Bundle, here: Layout
-) -> None:
-    """At each of its writes: all is as it was before, or, from its end on, as it was asked for."""
-    bundle.config["linux"]["devices"] = [{"path": "/dev/kmsg", **KMSG}]
-    old: dict[str, Any] = {
-        "devices": [DENY],
-        "cpu": {"shares": 1024, "quota": 50000, "period": 100000, "idle": 0},
-        "memory": {"limit": 64 * MIB, "swap": 96 * MIB},
-        "pids": {"limit": 50},
-    }
-    new: dict[str, Any] = {
-        "devices": [{"allow": True}],
-        "cpu": {"idle": 1, "quota": 80000, "period": 200000, "burst": 1000},
-        "memory": {"limit": 128 * MIB, "swap": 128 * MIB, "reservation": MIB},
-        "pids": {"limit": 70},
-    }
-    bundle.config["linux"]["resources"] = old
-    path = bundle.path / "new.json"
-    path.write_text(json.dumps(new))
-    verbs = itertools.cycle([["resume"], ["pause"], ["update", "-r", "-"]])
-
-    def found(box: Box) -> tuple[Any, ...]:
-        return box.limits(), box.saved(), box.can(OPEN)
-
-    with running(runtime, bundle, here) as box:
-        before = found(box)
-        box.update("--resources", str(path))
-        after = found(box)
-        assert [was != then for was, then in zip(before, after, strict=True)] == [True, True, True]
-        back = {**old, "cpu": {**old["cpu"], "burst": 0}, "memory": {**old["memory"], "reservation": -1}}
-        box.apply(back)
-        kept, undo = found(box), runtime.root / "box/update.undo"
-        interrupted = 0
-        for call, step in KILLED_AT:
-            for number in itertools.count(1, step):
-                status = killed_at(call, number, runtime.command("update", "--resources", str(path), "box"))
-                verb = next(verbs)
-                half_way = undo.exists()
-                interrupted += half_way
-                done = runtime.call(*verb, "box", input="{}")
-                if half_way:
-                    assert done.returncode == (1 if verb == ["resume"] and "not paused" in done.stderr else 0)
-                    assert "an update of box was interrupted" in done.stderr
-                    assert "NOT" not in done.stderr
-                assert not undo.exists()
-                if verb == ["pause"]:
-                    runtime.ok("resume", "box")
-                assert runtime.state("box")["status"] == "running"
-                now = found(box)
-                assert now in ((kept,) if half_way or (status == -9 and number == 1) else (kept, after)), (
-                    call,
-                    number,
-                )
-                if now == after:
-                    box.apply(back)
-                    assert found(box) == kept
-                if status == 0:
-                    break
-        assert interrupted > (3 if ON_V2 else 10)
-
-
-def killed_at(call: str, number: int, command: list[str]) -> int:
-    """The exit status of a command that gets SIGKILL before a system call, the last one that it makes."""
-    inject = f"inject={call}:signal=SIGKILL:when={number}"
-    tracing = ["strace", "-qq", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
-    done = subprocess.run([*tracing, *command], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode in (0, -9, 137), done.stderr
-    return -9 if done.returncode else 0
-
-
-def test_a_stopped_container_with_half_an_update_is_deleted(box: Box) -> None:
-    command = box.runtime.command("update", "--pids-limit", "40", "--cpu-share", "512", "box")
-    undo = box.runtime.root / "box/update.undo"
-    for number in itertools.count(1):
-        assert killed_at("write", number, command) == -9
-        if undo.exists():
-            break
-    box.runtime.ok("kill", "box", "KILL")
-    eventually(lambda: box.runtime.state("box")["status"] == "stopped")
-    assert "container not running" in box.runtime.call("update", "--pids-limit", "41", "box").stderr
-    box.runtime.ok("delete", "box")
-    assert not undo.parent.exists()
 
 
 def test_every_change_is_told_when_debugging(box: Box) -> None:
@@ -699,165 +505,3 @@ def test_without_cgroups_what_is_given_is_refused(runtime: Runtime, bundle: Bund
     assert done.returncode == 1
     assert "/devices: no cgroup hierarchy that could enforce device rules" in done.stderr
     runtime.ok("delete", "--force", "box")
-
-
-# ------------------------------------------------------------------ device rules
-
-DENY = {"allow": False, "access": "rwm"}
-KMSG = {"type": "c", "major": 1, "minor": 11}
-OPEN = ": > /dev/kmsg"  # needs no capability, and writes nothing
-ALLOWED = [DENY, {"allow": True, **KMSG, "access": "rw"}]
-ALL_BUT_IT = [{"allow": True}, {"allow": False, **KMSG, "access": "rwm"}]
-
-
-@pytest.fixture
-def with_kmsg(runtime: Runtime, bundle: Bundle, here: Layout) -> Iterator[Box]:
-    bundle.config["linux"]["devices"] = [{"path": "/dev/kmsg", **KMSG}]
-    bundle.config["linux"]["resources"] = {"devices": [DENY]}
-    with running(runtime, bundle, here) as made:
-        yield made
-
-
-def test_device_rules_are_replaced(with_kmsg: Box) -> None:
-    box = with_kmsg
-    assert not box.can(OPEN)
-    for rules, allowed in (
-        (ALLOWED, True),
-        ([DENY], False),
-        ([{"allow": True}], True),
-        (ALL_BUT_IT, False),
-        ([*ALL_BUT_IT, {"allow": False, "type": "c", "major": 1, "minor": 1, "access": "r"}], False),
-        ([*ALL_BUT_IT, {"allow": True, **KMSG, "access": "w"}], True),
-        ([DENY], False),
-    ):
-        box.apply({"devices": rules})
-        assert box.can(OPEN) is allowed, rules
-        assert box.can(": > /dev/null"), rules
-        assert box.runtime.state("box")["status"] == "running"
-    assert box.saved()["devices"] == [DENY]
-
-
-def test_device_rules_go_with_the_rest(with_kmsg: Box) -> None:
-    """Both are put back, whichever fails."""
-    box = with_kmsg
-    said = box.refused({"devices": ALLOWED, "blockIO": {"throttleReadBpsDevice": [{**NO_DISK, "rate": 5}]}})
-    assert "/blockIO/throttleReadBpsDevice/0" in said
-    assert not box.can(OPEN)
-    before = box.limits()
-    if not ON_V2:  # what v1's lists can't say
-        one = {"allow": False, **KMSG, "access": "w"}
-        said = box.refused(
-            {"devices": [DENY, {"allow": True, "type": "c", "major": 1}, one], "pids": {"limit": 7}}
-        )
-        assert "/devices/2: cgroup v1 can't deny" in said
-        assert "put back as it was: pids.max (max)" in said
-        assert box.limits() == before
-    assert not box.can(OPEN)
-
-
-def test_nothing_is_allowed_while_rules_are_replaced(with_kmsg: Box) -> None:
-    """A process tries all the time, with both the old and the new rules against it."""
-    box = with_kmsg
-    tries = f"({OPEN}) 2>/dev/null && touch /opened; (: > /dev/null) || touch /denied; touch /tried"
-    box.runtime.detached("exec", "--detach", "box", "sh", "-c", f"while :; do {tries}; done")
-    tried = box.bundle.rootfs / "tried"
-    for _ in range(5):
-        for rules in (ALL_BUT_IT, [DENY]):
-            box.apply({"devices": rules})
-            tried.unlink(missing_ok=True)
-            eventually(tried.exists)
-    found = os.listdir(box.bundle.rootfs)
-    assert "opened" not in found
-    assert "denied" not in found
-
-
-def test_a_paused_containers_device_rules(with_kmsg: Box) -> None:
-    box = with_kmsg
-    box.runtime.ok("pause", "box")
-    box.apply({"devices": ALL_BUT_IT})
-    assert box.runtime.state("box")["status"] == "paused"
-    box.runtime.ok("resume", "box")
-    assert not box.can(OPEN)
-    assert box.can(": > /dev/null")
-
-
-ALL_BUT_USING_IT = [{"allow": True}, {"allow": False, **KMSG, "access": "rw"}]
-
-
-@pytest.mark.skipif("devices" not in HERE.v1, reason="there is no v1 hierarchy of devices here")
-@pytest.mark.parametrize(
-    ("before", "rules"),
-    [
-        ([DENY], [(ALLOWED, True, False), ([DENY], False, False)]),
-        (ALL_BUT_USING_IT, [([{"allow": True}], True, False), (ALL_BUT_USING_IT, False, False)]),
-        ([{"allow": True}], [(ALL_BUT_USING_IT, False, False), ([{"allow": True}], True, False)]),
-    ],
-    ids=["deny by default", "allow but one", "allow all"],
-)
-def test_device_rules_of_a_container_with_cgroups_of_its_own(
-    runtime: Runtime, bundle: Bundle, here: Layout, before: Any, rules: Any
-) -> None:
-    """The kernel changes no default there, and neither allows below what is allowed above again."""
-    bundle.config["linux"].update(
-        devices=[{"path": "/dev/kmsg", **KMSG}], resources={"devices": before, "pids": {"limit": 50}}
-    )
-    bundle.config["mounts"].append(
-        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["rw"]}
-    )
-    nested = "/sys/fs/cgroup/devices/nested"
-    within = f"echo $$ >{nested}/cgroup.procs; {OPEN}"
-    with running(runtime, bundle, here) as box:
-        was_open = box.can(OPEN)
-        assert box.can(f"mkdir {nested}")
-        assert box.can(within) is was_open
-        for wanted, allowed, allowed_below in rules:
-            box.apply({"devices": wanted})
-            assert box.can(OPEN) is allowed, wanted
-            assert box.can(within) is allowed_below, wanted
-        said = box.refused(
-            {"devices": ALLOWED, "blockIO": {"throttleReadBpsDevice": [{**NO_DISK, "rate": 5}]}}
-        )
-        assert "/blockIO/throttleReadBpsDevice/0" in said
-        other = [{"allow": True}] if before == [DENY] else [DENY]
-        said = box.refused({"devices": other, "pids": {"limit": 7}})
-        assert "/devices: the list of /" in said
-        assert "while there is the cgroup /" in said
-        assert "put back as it was: pids.max (50)" in said
-        assert "NOT" not in said
-        assert box.can(OPEN) is allowed
-        assert box.can(f"rmdir {nested}")
-        box.apply({"devices": other})
-        assert box.can(OPEN) is (before == [DENY])
-
-
-@pytest.mark.skipif("devices" not in HERE.v1, reason="there is no v1 hierarchy of devices here")
-def test_a_denial_of_a_cgroup_above_is_in_nobodys_way(runtime: Runtime, bundle: Bundle, here: Layout) -> None:
-    """It can't be taken out of the list below, nor has it to be."""
-    bundle.config["linux"].update(
-        devices=[{"path": "/dev/kmsg", **KMSG}], resources={"devices": ALL_BUT_USING_IT}
-    )
-    with running(runtime, bundle, here, below="/inner") as box:
-        above = Path(box.group.paths()["devices"]).parent
-        (above / "devices.deny").write_text("c 1:11 w")
-        box.apply({"devices": [{"allow": True}]})
-        assert not box.can(OPEN)
-        (above / "devices.allow").write_text("c 1:11 w")
-        box.apply({"devices": ALL_BUT_USING_IT})
-        box.apply({"devices": [{"allow": True}]})
-        assert box.can(OPEN)
-    for directory in {os.path.dirname(path) for path in box.group.paths().values()}:
-        os.rmdir(directory)
-
-
-@pytest.mark.skipif("devices" not in HERE.v1, reason="there is no v1 hierarchy of devices here")
-def test_create_names_the_cgroup_that_keeps_its_rules_from_being_set(
-    runtime: Runtime, bundle: Bundle, here: Layout
-) -> None:
-    name = f"/pyoci-test-{os.getpid()}"
-    below = Path(manager.new(here, f"{name}/below", "unused").paths()["devices"])
-    below.mkdir(parents=True)
-    bundle.config["linux"]["cgroupsPath"] = name
-    done = runtime.call("create", "--bundle", str(bundle.save()), "box")
-    assert done.returncode == 1
-    assert "/linux/resources/devices: the kernel refused 'a' for devices.deny in /" in done.stderr
-    assert f"a list can't be begun anew over the cgroup {below}" in done.stderr
