@@ -16,8 +16,12 @@ SECONDS_TO_SETTLE = 3.0
 PLACES = ("/run", "/tmp", "/var/lib", "/sys/class/net")
 # What stays once it is there, with nothing in it: states of runtimes that are given no directory.
 STATES = ("/run/pyoci", "/run/runc", "/run/crun")
-# What engines and mount(8) keep there whatever they are told.
-KEPT = {"/run/containerd", "/run/docker", "/run/libpod", "/run/containers", "/run/mount", "/run/cni", *STATES}
+# What engines and mount(8) make whatever they are told.
+ENGINES = ("cni", "containerd", "containers", "docker")
+KEPT = {
+    *STATES, "/run/libpod", "/run/mount",
+    *(f"{place}/{name}" for place in ("/run", "/var/lib") for name in ENGINES),
+}  # fmt: skip
 # What others keep in /tmp meanwhile, beside files: runs of these tests, by names as tempfile and
 # short_directory make them, the VM, the shells of whoever works here.
 OTHERS = re.compile(r"([a-z-]+-|tmp)[0-9a-z_]{8}|vm\.|bash_")
