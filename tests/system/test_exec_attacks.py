@@ -16,7 +16,7 @@ import pytest
 import pyoci
 from support.containers import PYOCI, SECONDS, Bundle, Runtime
 
-EXECS = 50
+EXECS = 200
 
 # Prints "begun" when it watches. A newcomer is a process that isn't its child; until it is `true`, everything
 # about it is the runtime's. What succeeds is printed.

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from support.containers import Bundle, Runtime
 
 
-def test_50_in_a_row(runtime: Runtime, bundle: Bundle) -> None:
+def test_200_in_a_row(runtime: Runtime, bundle: Bundle) -> None:
     bundle.args("sleep", "60")
-    for number in range(50):
+    for number in range(200):
         name = f"c{number}"
         runtime.create(bundle, name)
         runtime.ok("start", name)

@@ -8,11 +8,11 @@ import sys
 from types import ModuleType
 
 import pytest
-from pyoci.plan.steps import Step
 
 import pyoci.__main__
 from pyoci.cli import output
 from pyoci.errors import Error
+from pyoci.plan.steps import Step
 
 main = pyoci.__main__.main
 

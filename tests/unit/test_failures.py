@@ -10,13 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pyoci.plan.steps import TABLE, Step
 
 from pyoci.cgroup import layout
 from pyoci.lifecycle import failures
 from pyoci.lifecycle.init import FAILED, Report
 from pyoci.plan import steps
 from pyoci.plan.plan import Plan
+from pyoci.plan.steps import TABLE, Step
 
 
 def plan_of(*entries: Step) -> Plan:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from pyoci.plan.steps import TABLE
 
 from pyoci.errors import Error
 from pyoci.plan.compile import compile_container
 from pyoci.plan.situation import CgroupHierarchy, CgroupView, Situation
+from pyoci.plan.steps import TABLE
 
 LABEL = "system_u:object_r:container_file_t:s0:c1,c2"
 

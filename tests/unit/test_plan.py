@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyoci.plan.steps import TABLE, Step
 
 from pyoci.bundle.rules import sysctl_path
 from pyoci.errors import Error
 from pyoci.plan import capabilities, compile, encode, explain, kernel, mount_options, scheduling
 from pyoci.plan.situation import CgroupHierarchy, CgroupView, Situation
+from pyoci.plan.steps import TABLE, Step
 
 BASE = {
     "ociVersion": "1.3.0",
