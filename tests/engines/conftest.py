@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from pyoci.cgroup import layout
+from support.cgroups import in_mode
 from support.containerd import Containerd
 from support.containers import Bundle, open_to_everyone
 from support.directories import short_directory
@@ -34,6 +36,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _orphans() -> None:
     adopt_orphans()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cgroups(runtime_path: str) -> Iterator[None]:
+    """crun refuses hybrid cgroups while cgroup2 has a controller: it, and its engines, find v1 alone."""
+    mode = layout.detect().mode
+    is_refused = mode == "hybrid" and os.path.basename(runtime_path) == "crun"
+    with in_mode("v1" if is_refused else mode):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pyoci.cgroup import layout
 from support.podman import Podman
 
 V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
@@ -157,10 +158,10 @@ def test_the_parent_of_the_cgroup_is_the_callers_to_choose(podman: Podman) -> No
         assert memory.endswith(f"/podman-test/libpod-{container_id}")
     finally:
         podman.clean()
-        for hierarchy in Path("/sys/fs/cgroup").iterdir():
+        for hierarchy in layout.detect().hierarchies:
             for path in ("podman-test/conmon", "podman-test"):
-                if (hierarchy / path).exists():
-                    podman.eventually(lambda path=hierarchy / path: removed(path))
+                if (there := Path(hierarchy.mount, path)).exists():
+                    podman.eventually(lambda there=there: removed(there))
 
 
 def removed(cgroup: Path) -> bool:
