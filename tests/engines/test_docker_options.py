@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support import docker as programs
-from support.cgroups import membership, remove_named
+from support.cgroups import eventually, membership, remove_named
 from support.containers import status
 from support.docker import Docker
 
@@ -86,6 +86,11 @@ def test_too_much_memory_is_the_programs_end(docker: Docker) -> None:
     eater = ("/bin/busybox", "dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1")
     with docker.service(*flags, command=eater) as container:
         assert docker.ok("wait", container) == "137\n"
+    # What Docker hears of it only after the end it doesn't note any more.
+    with docker.service(*flags, command=("/bin/sh", "-c", f"{' '.join(eater)}; sleep 1000")) as container:
+        told = ("events", "--since", "0", "--until", "0s", "--filter", f"container={container}")
+        eventually(lambda: docker.ok(*told, "--filter", "event=oom"))
+        docker.ok("kill", container)
         assert docker.inspect(container, "{{.State.OOMKilled}}") == "true"
 
 
