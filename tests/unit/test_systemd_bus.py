@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ class Systemd:
         self.socket.listen()
         self.answer: Answer = lambda message: []
         self.calls: list[str] = []
+        self.unasked = b""  # what it says right after its part of the handshake
         self.connections = 0
         self.losses = 0  # how many connections are closed once something is asked
         self.hang_up = False  # whether this one is closed once it was answered
@@ -55,7 +57,7 @@ class Systemd:
     def converse(self, connection: socket.socket) -> None:
         if b"BEGIN" not in connection.recv(1024):
             return
-        connection.sendall(b"DATA\r\nOK 0123456789abcdef0123456789abcdef\r\n")
+        connection.sendall(b"DATA\r\nOK 0123456789abcdef0123456789abcdef\r\n" + self.unasked)
         parser, serial = Parser(), 100
         while data := connection.recv(65536):
             parser.add_data(data)
@@ -104,6 +106,18 @@ def test_a_job_is_done_when_systemd_says_so_of_it(systemd: Systemd, connected: B
         new_method_return(message, "o", (JOB,)),
     ]
     connected.run_job(*START)
+    assert systemd.calls == ["StartTransientUnit"]
+
+
+def test_what_comes_with_the_handshake_s_answer_is_no_part_of_it(
+    systemd: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From then on systemd tells of the units of everybody, be it before anything was asked."""
+    monkeypatch.setattr(bus, "SECONDS", 1.0)
+    systemd.unasked = removed("/org/freedesktop/systemd1/job/6", "done").serialise(99)
+    systemd.answer = lambda message: [new_method_return(message, "o", (JOB,)), removed(JOB, "done")]
+    with contextlib.closing(Bus(user=True)) as connected:
+        connected.run_job(*START)
     assert systemd.calls == ["StartTransientUnit"]
 
 

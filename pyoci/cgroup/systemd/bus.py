@@ -83,11 +83,12 @@ class Bus:
         try:
             self._socket.settimeout(SECONDS)
             self._socket.connect(path)
-            self._authenticate()
+            rest = self._authenticate()
         except OSError:
             self._socket.close()
             raise
         self._parser = Parser()
+        self._parser.add_data(rest)
         self._serial = 0
         self._signals: deque[Message] = deque()
 
@@ -105,19 +106,29 @@ class Bus:
     def close(self) -> None:
         self._socket.close()
 
-    def _authenticate(self) -> None:
+    def _authenticate(self) -> bytes:
         """All of the handshake at once, as systemd's own clients do it: a message that it reads together
         with BEGIN is left lying until the next one comes. We don't say who we are, as in a user namespace
-        we may have another number: the kernel tells it systemd's way (SO_PEERCRED)."""
+        we may have another number: the kernel tells it systemd's way (SO_PEERCRED).
+
+        What has come after the answer is returned: from BEGIN on systemd tells us of everybody's units.
+        """
         self._socket.sendall(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")
         answer = b""
-        while not answer.endswith(b"\r\n") or answer == b"DATA\r\n":
+        while True:
+            asked, end, more = answer.partition(b"\r\n")
+            if end and asked != b"DATA":
+                raise PermissionError(EACCES, os.strerror(EACCES))
+            verdict, end, rest = more.partition(b"\r\n")
+            if end:
+                break
             part = self._socket.recv(1024)
             if not part:
                 raise ConnectionResetError(ECONNRESET, os.strerror(ECONNRESET))
             answer += part
-        if not answer.startswith(b"DATA\r\nOK "):
+        if not verdict.startswith(b"OK "):
             raise PermissionError(EACCES, os.strerror(EACCES))
+        return rest
 
     def call(self, method: str, signature: str = "", *arguments: object) -> tuple[Any, ...]:
         """A method of the manager; its answer's values. Refusal if it is an error."""
