@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pyoci.cgroup import layout
 from support.podman import Podman
 
 
@@ -162,9 +163,9 @@ def test_nothing_stays_of_a_container_that_is_run_with_rm(podman: Podman, tmp_pa
     def cgroups() -> list[str]:
         return [
             name
-            for hierarchy in Path("/sys/fs/cgroup").iterdir()
-            if (hierarchy / "libpod_parent").exists()
-            for name in os.listdir(hierarchy / "libpod_parent")
+            for hierarchy in layout.detect().hierarchies
+            if (parent := Path(hierarchy.mount, "libpod_parent")).exists()
+            for name in os.listdir(parent)
             if name.startswith("libpod-")
         ]
 
