@@ -37,7 +37,7 @@ def _remove_directory(root: str, container_id: str) -> None:
     """What a creation that was killed before its first state leaves. Error if it is something else."""
     path = f"{root}/{container_id}"
     try:
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        directory = store.open_directory(path)
     except FileNotFoundError:
         return
     except NotADirectoryError:
@@ -45,8 +45,8 @@ def _remove_directory(root: str, container_id: str) -> None:
     container = store.Container(path, container_id, directory, {})
     try:
         container.lock()
-        if not os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(directory)):
-            return  # removed while we waited, and made anew: by somebody who is at it
+        if not store.is_at(path, directory):
+            return  # removed while we waited, and perhaps made anew: by somebody who is at it
         if _has_state(directory):
             return
         if not _is_beginning(directory):
@@ -144,7 +144,7 @@ def _is_id(text: str) -> bool:
 def _was_interrupted(path: str) -> bool:
     """Whether a directory is one of a creation without a state, and nobody is about to write one."""
     try:
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        directory = store.open_directory(path)
     except OSError:
         return False
     try:

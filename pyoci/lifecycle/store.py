@@ -196,7 +196,7 @@ class Container:
 
 def is_locked(path: str) -> bool:
     """Whether somebody works on a container: a creation without a creator will never be finished."""
-    probe = _open(path)
+    probe = open_directory(path)
     try:
         return not _try_lock(probe)
     finally:
@@ -260,7 +260,7 @@ def claim(root: str, container_id: str) -> Container:
         ) from None
     except OSError as error:
         raise _no_access(root, error) from None
-    container = Container(path, container_id, _open(path), {})
+    container = Container(path, container_id, open_directory(path), {})
     container.lock()
     return container
 
@@ -284,7 +284,7 @@ def load(root: str, container_id: str, *, lock: bool = False) -> Container:
     path = f"{root}/{container_id}"
     while True:
         try:
-            container = Container(path, container_id, _open(path), {})
+            container = Container(path, container_id, open_directory(path), {})
         except OSError as error:
             if error.errno in (ENOENT, ENOTDIR):
                 raise _missing(root, container_id) from None
@@ -292,7 +292,7 @@ def load(root: str, container_id: str, *, lock: bool = False) -> Container:
         try:
             if lock:
                 container.lock()
-                if not _same(path, container.descriptor):
+                if not is_at(path, container.descriptor):
                     # It was deleted while we waited, and perhaps made anew: look again.
                     container.close()
                     continue
@@ -331,11 +331,13 @@ def identifiers(root: str) -> list[str]:
         raise _no_access(root, error) from None
 
 
-def _open(path: str) -> int:
+def open_directory(path: str) -> int:
+    """A descriptor of a directory, of no link to one. OSError as the kernel gave it."""
     return os.open(path, _DIRECTORY)
 
 
-def _same(path: str, descriptor: int) -> bool:
+def is_at(path: str, descriptor: int) -> bool:
+    """Whether a path leads to what is open: it may have been removed since, and made anew."""
     try:
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
     except FileNotFoundError:
