@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -89,9 +88,8 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd
 
 @pytest.fixture
 def connected(systemd: Systemd) -> Iterator[Bus]:
-    connection = Bus(user=True)
-    yield connection
-    connection.close()
+    with Bus(user=True) as connection:
+        yield connection
 
 
 def removed(job: str, result: str) -> Message:
@@ -116,7 +114,7 @@ def test_what_comes_with_the_handshake_s_answer_is_no_part_of_it(
     monkeypatch.setattr(bus, "SECONDS", 1.0)
     systemd.unasked = removed("/org/freedesktop/systemd1/job/6", "done").serialise(99)
     systemd.answer = lambda message: [new_method_return(message, "o", (JOB,)), removed(JOB, "done")]
-    with contextlib.closing(Bus(user=True)) as connected:
+    with Bus(user=True) as connected:
         connected.run_job(*START)
     assert systemd.calls == ["StartTransientUnit"]
 
@@ -238,5 +236,5 @@ def test_a_socket_that_is_about_to_be_there_is_waited_for(
     socket_file.rename(away)
     monkeypatch.setattr(bus, "_socket_path", lambda user: str(socket_file))
     monkeypatch.setattr(bus, "sleep", lambda _: away.rename(socket_file))
-    Bus(user=False).close()
-    assert systemd.connections == 1
+    with Bus(user=False):
+        assert systemd.connections == 1

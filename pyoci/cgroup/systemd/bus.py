@@ -61,9 +61,11 @@ class Bus:
         self.repeated = False
         path = _socket_path(user)
         # systemd is just about to listen again where a socket is that refuses, or none where it is the init.
-        there = not user and os.path.exists(_BOOTED)
+        passing: tuple[type[OSError], ...] = (ConnectionRefusedError,)
+        if not user and os.path.exists(_BOOTED):
+            passing += (FileNotFoundError,)
         try:
-            self._connect_at_last(path, (ConnectionRefusedError, FileNotFoundError)[: 1 + there])
+            self._connect_at_last(path, passing)
         except OSError as error:
             raise _unreachable(path, user, error) from None
 
@@ -103,7 +105,10 @@ class Bus:
         except OSError:
             raise _closed(awaited) from None
 
-    def close(self) -> None:
+    def __enter__(self) -> Bus:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
 
     def _authenticate(self) -> bytes:

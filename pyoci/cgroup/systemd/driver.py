@@ -69,12 +69,9 @@ class SystemdManager(Manager):
 
     def join(self, pid: int) -> None:
         """Has systemd make the unit with this process, and sets the limits in it."""
-        bus = Bus(self.user)
-        try:
+        with Bus(self.user) as bus:
             self.ours = True
             self._start(bus, pid)
-        finally:
-            bus.close()
         if self.below:
             self._make_below(pid)
         for group in self.groups:
@@ -175,15 +172,12 @@ class SystemdManager(Manager):
 
         writes = super()._update(wanted, pointer, was, journal)
         _, period = changes.Now(self).bandwidth()
-        asked = properties.of_writes(writes, period) if period else properties.of_writes(writes)
+        asked = properties.of_writes(writes, period)
         if wanted.get("devices"):
             asked += self._devices(wanted["devices"], pointer)
         if asked:
-            bus = Bus(self.user)
-            try:
+            with Bus(self.user) as bus:
                 self._tell(bus, asked, journal)
-            finally:
-                bus.close()
             changes.settle(writes, self)
         return writes
 
@@ -200,11 +194,8 @@ class SystemdManager(Manager):
 
     def ways_back(self) -> dict[str, Way]:
         def back(_: str, before: list[Any]) -> None:
-            bus = Bus(self.user)
-            try:
+            with Bus(self.user) as bus:
                 self._change(bus, told_of_data(before))
-            finally:
-                bus.close()
 
         return {**super().ways_back(), "unit": back}
 
@@ -224,12 +215,9 @@ class SystemdManager(Manager):
     def destroy(self) -> None:
         if not self.ours:
             return
-        bus = Bus(self.user)
-        try:
+        with Bus(self.user) as bus:
             self._stop(bus)
             self._forget_failure(bus)
-        finally:
-            bus.close()
         super().destroy()
 
     def _stop(self, bus: Bus) -> None:
@@ -289,13 +277,11 @@ def new(
     unit = unit_name(cgroups_path, container_id, default_slice="user.slice" if user else "system.slice")
     extra = asked.properties(annotations)
     below = delegation.subgroup(annotations, SUBGROUP)
-    bus = Bus(user)
     try:
-        base = str(bus.manager_property("ControlGroup"))
+        with Bus(user) as bus:
+            base = str(bus.manager_property("ControlGroup"))
     except Refusal as refusal:
         raise Error(f"systemd doesn't tell its cgroup: {refusal.text}", code="kernel") from None
-    finally:
-        bus.close()
     groups: list[Group] = []
     for hierarchy in layout.hierarchies:
         path = hierarchy.mount.rstrip("/") + base.rstrip("/") + unit.cgroup() + below
@@ -331,10 +317,9 @@ def _cgroup_of(unit: str, user: bool) -> str:
         bus = Bus(user)
     except Error:
         return ""
-    try:
-        (_, (_, path)), *_ = bus.unit_properties(unit, ["ControlGroup"])
-        return str(path)
-    except Refusal:
-        return ""
-    finally:
-        bus.close()
+    with bus:
+        try:
+            ((_, (_, path)),) = bus.unit_properties(unit, ["ControlGroup"])
+        except Refusal:
+            return ""
+    return str(path)

@@ -23,13 +23,14 @@ _QUOTA_STEP = 10_000  # microseconds a second: systemd keeps a quota as percents
 _USUAL_PERIOD = 100_000  # microseconds, of a cgroup that was told no other
 
 
-def of_writes(writes: Iterable[Write], period: int = _USUAL_PERIOD) -> list[Property]:
+def of_writes(writes: Iterable[Write], period: int | None = None) -> list[Property]:
     """The properties that say what these writes do; a later one wins, and a weight over idle's end.
 
     A value that systemd can't be told is left out: the kernel has it, or refuses it, as it is written.
 
-    period  microseconds, which a quota without one is a part of: the one in force
+    period  microseconds, which a quota without one is a part of: the one in force, or None for the usual
     """
+    period = period or _USUAL_PERIOD
     found: dict[str, Property] = {}
     quota: dict[str, int] = {}
     for write in sorted(writes, key=lambda write: write.choices != (("cpu.idle", "0"),)):
