@@ -132,7 +132,9 @@ def put(write: Write, paths: dict[str, str]) -> Error | None:
         except OSError as error:
             message = f"the kernel refused {value!r} for {file} in {directory}"
             refusal = files.failure(error, message, write.pointer)
-            refusal.hint = _hint(directory, file, value, error.errno or 0)
+            from pyoci.cgroup import refusals
+
+            refusal.hint = refusals.hint(directory, file, value, error.errno or 0)
             if error.errno == EINVAL:
                 return refusal
             raise refusal from None
@@ -148,9 +150,3 @@ def _check_usage(write: Write, directory: str, most: int) -> None:
             code="busy",
             pointer=write.pointer,
         )
-
-
-def _hint(directory: str, file: str, value: str, number: int) -> str:
-    from pyoci.cgroup import refusals
-
-    return refusals.hint(directory, file, value, number)

@@ -50,8 +50,9 @@ class Marks:
         there = root
         while not os.path.lexists(there):
             there = os.path.dirname(there)
-        device, inode = os.stat(there).st_dev, os.stat(there).st_ino if there == root else 0
-        self.place = (device, inode, os.stat("/proc/self/ns/mnt").st_ino)
+        found = os.stat(there)
+        inode = found.st_ino if there == root else 0
+        self.place = (found.st_dev, inode, os.stat("/proc/self/ns/mnt").st_ino)
 
     def container(self, cgroup: int) -> str:
         """The id of the container that a cgroup, open, belongs to; "" if it isn't ours to say."""
