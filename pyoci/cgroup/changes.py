@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyoci.cgroup.journal import Journal
+    from pyoci.cgroup.journal import Journal, Note
     from pyoci.cgroup.manager import Manager
     from pyoci.cgroup.resources import Write
 
@@ -267,14 +267,11 @@ def _put(write: Write, now: Now, place: tuple[str, str, str], journal: Journal) 
     """Makes one write as limits.put() does, the way back noted before."""
     directory, file, value = place
     changed = _changed(now, *place)
-    for name, old in changed:
-        what = f"{name} in {directory}" if old is None else f"{name} ({old})"
-        journal.note(what, "file", f"{directory}/{name}", old)
-    try:
-        error = limits.put(write, now.paths)
-    except Error:
-        journal.drop(len(changed))
-        raise
+    notes: list[Note] = [
+        (f"{name} in {directory}" if old is None else f"{name} ({old})", "file", f"{directory}/{name}", old)
+        for name, old in changed
+    ]
+    error = journal.attempt(notes, lambda: limits.put(write, now.paths))
     if error:
         journal.drop(len(changed))
     else:

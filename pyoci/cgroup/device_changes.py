@@ -35,12 +35,8 @@ def replace(manager: Manager, entries: Entries, old: Entries, pointer: str, jour
         _lists(manager, paths["devices"], entries, old, where, journal)
     elif UNIFIED in paths:
         rules = devices.rules(entries, where)
-        journal.note(_NAME, "devices", paths[UNIFIED], {"rules": old or []})
-        try:
-            device_filter.attach(paths[UNIFIED], rules, where)
-        except Error:
-            journal.drop(1)
-            raise
+        note = (_NAME, "devices", paths[UNIFIED], {"rules": old or []})
+        journal.attempt([note], lambda: device_filter.attach(paths[UNIFIED], rules, where))
     else:
         limits.restrict_devices(manager, entries, pointer)
 

@@ -9,8 +9,9 @@ from pyoci.errors import Error
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
+    from typing import Any, TypeVar
 
+    Result = TypeVar("Result")
     Say = Callable[[str], None]
     Way = Callable[[str, Any], None]
     Note = tuple[str, str, str, Any]
@@ -53,6 +54,16 @@ class Journal:
         notes = [*self.notes, (what, kind, place, before)]
         self.keep(notes)
         self.notes = notes
+
+    def attempt(self, notes: list[Note], change: Callable[[], Result]) -> Result:
+        """Notes what is about to be changed, and changes it. An Error means that it wasn't changed."""
+        for note in notes:
+            self.note(*note)
+        try:
+            return change()
+        except Error:
+            self.drop(len(notes))
+            raise
 
     def drop(self, count: int) -> None:
         """The last changes that were noted have not been made."""

@@ -58,13 +58,9 @@ def _change(
         _share(container, cgroup, intel_rdt, journal)
         linux["intelRdt"] = {**(linux.get("intelRdt") or {}), **intel_rdt}
     linux["resources"] = merging.merged(was, merging.given(resources))
-    journal.note("the saved configuration", "config", "config.json", before)
     # What reads it later, such as an error that names the limit, must find what is in force.
-    try:
-        container.save_config(config)
-    except Error:
-        journal.drop(1)
-        raise
+    note = ("the saved configuration", "config", "config.json", before)
+    journal.attempt([note], lambda: container.save_config(config))
 
 
 def _share(
