@@ -16,7 +16,7 @@ from support.cgroups import membership
 from support.containers import SECONDS, finish, reap_orphans
 from support.delegated import Delegated
 from support.directories import short_directory
-from support.screen import Screen
+from support.screen import FOLLOWING, SIZE, Screen
 from support.unprivileged import FIRST, UID, User, missing_helpers, unprivileged
 
 pytestmark = [
@@ -121,11 +121,11 @@ def test_a_service_from_run_to_rm(web: Podman) -> None:
 
 @pytest.fixture
 def screen(podman: Podman) -> Iterator[Callable[..., Screen]]:
-    """His podman on a terminal of 31 rows and 97 columns, which is his."""
+    """His podman on a terminal of SIZE, which is his."""
     with contextlib.ExitStack() as stack:
 
         def begin(*args: str) -> Screen:
-            made = Screen(podman.command(*args), 31, 97)
+            made = Screen(podman.command(*args), *SIZE)
             stack.callback(made.close)
             os.fchown(made.slave, UID, -1)
             return made
@@ -133,32 +133,15 @@ def screen(podman: Podman) -> Iterator[Callable[..., Screen]]:
         yield begin
 
 
-ON_A_TERMINAL = (
-    "trap 'echo caught; exit 33' INT; trap 'stty size' WINCH; test -t 0 && test -t 1 && test -t 2 && tty;"
-    " stty size; echo ready; while :; do sleep 0.05; done"
-)
-
-
 def test_a_terminal_of_run(podman: Podman, screen: Callable[..., Screen]) -> None:
     """Its size follows ours, control-C is a signal inside, and the exit status is the program's."""
-    run = screen("run", "--rm", "--network", "none", *LIMITS, "-it", "box", "/bin/sh", "-c", ON_A_TERMINAL)
-    run.expect("ready")
-    assert b"/dev/pts/0\r\n" in run.seen and b"31 97\r\n" in run.seen
-    run.resize_until(20, 50, "20 50")
-    run.type("\x03")
-    run.expect("caught")
-    assert run.finish() == 33
+    run = screen("run", "--rm", "--network", "none", *LIMITS, "-it", "box", "/bin/sh", "-c", FOLLOWING)
+    run.follows()
     assert podman.ok("ps", "--all", "--quiet") == ""
 
 
 def test_a_terminal_of_exec(web: Podman, screen: Callable[..., Screen]) -> None:
-    further = screen("exec", "-it", "web", "/bin/sh", "-c", ON_A_TERMINAL)
-    further.expect("ready")
-    assert b"/dev/pts/0\r\n" in further.seen and b"31 97\r\n" in further.seen
-    further.resize_until(20, 50, "20 50")
-    further.type("\x03")
-    further.expect("caught")
-    assert further.finish() == 33
+    screen("exec", "-it", "web", "/bin/sh", "-c", FOLLOWING).follows()
     assert web.ok("inspect", "--format", "{{.State.Status}}", "web") == "running\n"
     shell = screen("exec", "-it", "--user", "1000", "web", "/bin/sh")
     shell.type("id -u; echo $((6 * 7)) $TERM; exit 5\n")

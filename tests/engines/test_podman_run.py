@@ -9,6 +9,7 @@ import pytest
 
 from pyoci.cgroup import layout
 from support.podman import Podman
+from support.screen import FOLLOWING, SIZE
 
 
 def test_run_hands_on_output_and_status(podman: Podman) -> None:
@@ -55,20 +56,11 @@ def test_exit_codes_of_containers_that_a_signal_ends(podman: Podman, signal: str
 
 def test_a_terminal(podman: Podman) -> None:
     """Its size follows ours, control-C is a signal inside, and the exit code is the program's."""
-    script = (
-        "trap 'echo caught; exit 33' INT; trap 'stty size' WINCH; test -t 0 && test -t 1 && test -t 2 && tty;"
-    )
-    script += " stty size; echo ready; while :; do sleep 0.05; done"
-    screen = podman.screen(
-        "run", "--rm", "--network", "none", "-it", "box", "sh", "-c", script, rows=31, columns=97
-    )
+    rows, columns = SIZE
+    words = ("run", "--rm", "--network", "none", "-it", "box", "sh", "-c", FOLLOWING)
+    screen = podman.screen(*words, rows=rows, columns=columns)
     try:
-        screen.expect("ready")
-        assert b"/dev/pts/0\r\n" in screen.seen and b"31 97\r\n" in screen.seen
-        screen.resize_until(20, 50, "20 50")
-        screen.type("\x03")
-        screen.expect("caught")
-        assert screen.finish() == 33
+        screen.follows()
     finally:
         screen.close()
 

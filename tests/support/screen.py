@@ -15,6 +15,13 @@ from collections.abc import Collection
 
 from support.containers import SECONDS
 
+SIZE = (31, 97)
+FOLLOWING = (
+    "trap 'echo caught; exit 33' INT; trap 'stty size' WINCH; test -t 0 && test -t 1 && test -t 2 && tty;"
+    " stty size; echo ready; while :; do sleep 0.05; done"
+)
+"""A script for a container on a terminal of SIZE, which follows() is about."""
+
 
 class Screen:
     """A terminal of ours with a command in it."""
@@ -80,6 +87,16 @@ class Screen:
         while self.read(0.1):
             continue
         return status
+
+    def follows(self) -> None:
+        """FOLLOWING has a terminal of ours: its size is ours, control-C is a signal inside, and the exit
+        status is the script's."""
+        self.expect("ready")
+        assert b"/dev/pts/0\r\n" in self.seen and b"%d %d\r\n" % SIZE in self.seen
+        self.resize_until(20, 50, "20 50")
+        self.type("\x03")
+        self.expect("caught")
+        assert self.finish() == 33
 
     def close(self) -> None:
         os.close(self.master)
