@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pyoci.cgroup import layout
 from support.containers import SECONDS, finish, reap_orphans
 from support.screen import Screen
 
@@ -148,7 +149,7 @@ def remove_podmans_own_cgroups() -> None:
     Of pods' it removes those of controllers only. Its monitor ends a moment after its container, and until
     then its cgroup is busy.
     """
-    parents = [hierarchy / "libpod_parent" for hierarchy in Path("/sys/fs/cgroup").iterdir()]
+    parents = [Path(hierarchy.mount, "libpod_parent") for hierarchy in layout.detect().hierarchies]
     deadline = time.monotonic() + 5
     while any(parent.exists() for parent in parents) and time.monotonic() < deadline:
         for parent in parents:
