@@ -6,6 +6,7 @@ namespace outlives it, and so do its containers when it is killed.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import os
 import shutil
@@ -21,7 +22,7 @@ from support.containers import SECONDS
 from support.mounts import KeptMounts
 
 
-class Daemon:
+class Daemon(abc.ABC):
     """directory    where all of its state is
     runtime      the path of the runtime under test, which is also called `runc` on `path`
     parent       the cgroup of its containers, below each hierarchy's root
@@ -79,9 +80,9 @@ class Daemon:
         self.daemon.terminate()
         self.daemon.wait(SECONDS)
 
+    @abc.abstractmethod
     def clear(self) -> None:
         """Remove the containers that there still are."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """End the containers, then the daemon, and remove all there was of it."""
@@ -98,9 +99,9 @@ class Daemon:
             remove_named(self.parent)
             shutil.rmtree(self.directory)
 
+    @abc.abstractmethod
     def command(self, *args: str) -> list[str]:
         """The client's command line."""
-        raise NotImplementedError
 
     def call(self, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Have the client do something; the output is captured, a failure isn't raised."""

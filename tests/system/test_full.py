@@ -6,7 +6,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,12 @@ class Disk:
         assert free >= 0
         self.ballast.write_bytes(bytes(free * PAGE))
         assert os.statvfs(self.path).f_bfree == pages
+
+    def leave_inodes(self, number: int) -> None:
+        """Let that many inodes be free."""
+        found = os.statvfs(self.path)
+        most = found.f_files - found.f_ffree + number
+        subprocess.run(["mount", "-o", f"remount,nr_inodes={most}", self.path], check=True)
 
     def files(self) -> dict[str, bytes]:
         """Every file of the state directory."""
@@ -77,15 +83,7 @@ def test_create_leaves_nothing(disk: Disk, bundle: Bundle) -> None:
     bundle.config["annotations"] = {"long": "x" * 2 * PAGE}  # what is written is longer than one page
     bundle.config["linux"]["resources"] = {"pids": {"limit": 50}}
     saved = str(bundle.args("sleep", "300").save())
-    disk.runtime.root.mkdir()
-    refused = 0
-    while True:
-        disk.leave(refused)
-        if _fits(disk, saved):
-            break
-        refused += 1
-        assert os.listdir(disk.runtime.root) == []
-    assert refused > 3
+    create_when_there_is_room(disk, saved, disk.leave)
     assert json.loads(disk.runtime.ok("state", "box"))["status"] == "created"
 
 
@@ -95,18 +93,21 @@ def test_create_leaves_nothing_where_there_are_no_inodes(
     """Each file, directory and socket takes one."""
     monkeypatch.setenv("NOTIFY_SOCKET", "/nobody/listens")  # it has a directory made for the container
     saved = str(bundle.args("sleep", "300").save())
+    create_when_there_is_room(disk, saved, disk.leave_inodes)
+    disk.runtime.ok("delete", "--force", "box")
+
+
+def create_when_there_is_room(disk: Disk, bundle: str, leave: Callable[[int], None]) -> None:
+    """Leave no room, then ever a little more, until the container is created."""
     disk.runtime.root.mkdir()
     refused = 0
     while True:
-        found = os.statvfs(disk.path)
-        most = found.f_files - found.f_ffree + refused
-        subprocess.run(["mount", "-o", f"remount,nr_inodes={most}", disk.path], check=True)
-        if _fits(disk, saved):
+        leave(refused)
+        if _fits(disk, bundle):
             break
         refused += 1
         assert os.listdir(disk.runtime.root) == []
     assert refused > 3
-    disk.runtime.ok("delete", "--force", "box")
 
 
 def _fits(disk: Disk, bundle: str) -> bool:

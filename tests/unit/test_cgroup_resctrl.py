@@ -281,7 +281,7 @@ def test_update_gives_a_container_without_a_group_one_and_delete_removes_it(
 ) -> None:
     saved: list[Any] = []
     container, cgroup = container_and_cgroup()
-    container.save = lambda: saved.append(dict(container.state))  # type: ignore[method-assign]
+    monkeypatch.setattr(container, "save", lambda: saved.append(dict(container.state)))
     monkeypatch.setattr(resctrl, "find_mount", lambda mounts: str(mount))
     journal = interrupted.journal(container, cgroup, Settings("/"))
     update._share(container, cgroup, {"l3CacheSchema": "L3:0=f"}, journal)
